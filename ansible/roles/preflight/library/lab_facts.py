@@ -1,0 +1,196 @@
+#!/usr/bin/python
+"""Ansible module: what a host has and lacks for a vLLM lab, found in one look."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: lab_facts
+short_description: What a host has and lacks for a vLLM lab
+description: Looks (and changes nothing) for a Python, libnuma, a compiler, uv and the environment; one task, one second.
+author: [labctl]
+options:
+  lab_dir:
+    description: The lab directory; a relative one lies below the home directory.
+    type: str
+    required: true
+  python:
+    description: The Python that the environment is to run on, such as 3.11.
+    type: str
+    required: true
+"""
+EXAMPLES = """
+- name: Look at the host
+  lab_facts:
+    lab_dir: labctl
+    python: "3.11"
+"""
+RETURN = """
+ansible_facts:
+  description: Everything found, under the key labctl.
+  returned: always
+  type: dict
+"""
+
+# What one interpreter says about itself: the base one, so that an environment never builds on another environment.
+ASK = """
+import json, os, sys, sysconfig
+base = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+def has(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+print(json.dumps({
+    "version": "%d.%d" % sys.version_info[:2],
+    "base": base,
+    "headers": os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")),
+    "venv": has("ensurepip") and has("venv"),
+    "whole": has("ssl") and has("ctypes") and has("sqlite3"),
+}))
+"""
+
+
+def output(command):
+    """Standard output of a command, or None where it is absent, fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def ask(interpreter):
+    """What an interpreter says about itself, or None."""
+    text = output([interpreter, "-I", "-c", ASK])
+    try:
+        return json.loads(text or "")
+    except ValueError:
+        return None
+
+
+def interpreters(version):
+    """Yield what each Python of this version says about itself: PATH first, then where pyenv and uv keep theirs."""
+    name = f"python{version}"
+    tried = set()
+    for path in [shutil.which(name), f"/usr/bin/{name}", f"/usr/local/bin/{name}", shutil.which("python3"), sys.executable]:
+        if path and path not in tried:
+            tried.add(path)
+            found = ask(path)
+            if found and found["version"] == version and found["whole"]:
+                yield found
+
+
+def choose(version):
+    """Give the interpreter for the environment: one with headers before one without; None if there is none."""
+    without = None
+    for found in interpreters(version):
+        if found["headers"]:
+            return found
+        without = without or found
+    return without
+
+
+def environment(folder, version):
+    """Give what stands in the environment: its Python, its stamp (None: absent or half built) and the runner."""
+    found = ask(os.path.join(folder, "bin", "python"))
+    site = os.path.join(folder, "lib", f"python{version}", "site-packages")
+    names = os.listdir(site) if os.path.isdir(site) else []
+    runner = [name[len("labctl_runner-") : -len(".dist-info")] for name in names if name.startswith("labctl_runner-")]
+    return {
+        "python": found["version"] if found else None,
+        "stamp": read(os.path.join(folder, "labctl-stamp")),
+        "packages": sum(name.endswith(".dist-info") for name in names),
+        "runner": runner[0] if len(runner) == 1 else None,
+    }, found
+
+
+def read(path):
+    """Stripped text of a small file, or None."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read().strip()
+    except OSError:
+        return None
+
+
+def loads(library):
+    """Whether the dynamic linker finds a library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def free_gib(folder):
+    """Free GiB on the file system that the folder is, or would be, on."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return round(shutil.disk_usage(folder).free / 2**30, 1)
+
+
+def installer(missing):
+    """Give (package manager or None, whether packages may be installed, whether by sudo)."""
+    manager = next((name for name in ("apt-get", "dnf") if shutil.which(name)), None)
+    if not missing or not manager:
+        return manager, False, False
+    root = os.geteuid() == 0
+    sudo = not root and output(["sudo", "-n", "true"]) is not None
+    return manager, root or sudo, sudo
+
+
+def facts(lab_dir, version):
+    """Everything, as plain data."""
+    folder = os.path.abspath(os.path.join(os.path.expanduser("~"), os.path.expanduser(lab_dir)))
+    env, inside = environment(os.path.join(folder, "env"), version)
+    python = inside if inside and inside["version"] == version else choose(version)
+    uv = (output([os.path.join(folder, "uv", "bin", "uv"), "--version"]) or "").split()
+    maker = next((found for found in (ask(sys.executable), python, ask("/usr/bin/python3")) if found and found["venv"]), None)
+    missing = []
+    if not loads("libnuma.so.1"):
+        missing.append("libnuma")
+    if not shutil.which(os.environ.get("CXX") or "g++"):
+        missing.append("compiler")
+    if python and not python["headers"]:
+        missing.append("headers")
+    if not uv and not maker:
+        missing.append("venv")
+    manager, may_install, sudo = installer(missing)
+    return {
+        "dir": folder,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "free_gib": free_gib(folder),
+        "python": python["base"] if python else None,
+        "maker": maker["base"] if maker else None,
+        "uv": uv[1] if len(uv) > 1 else None,
+        "env": env,
+        "missing": missing,
+        "package_manager": manager,
+        "may_install": may_install,
+        "sudo": sudo,
+    }
+
+
+def main():
+    """Run as an Ansible module."""
+    module = AnsibleModule(
+        argument_spec={"lab_dir": {"type": "str", "required": True}, "python": {"type": "str", "required": True}},
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, ansible_facts={"labctl": facts(module.params["lab_dir"], module.params["python"])})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The typer app: names the verbs, and is the only place that catches LabError and exits."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from labctl import __version__
+from labctl.commands import (
+    attach,
+    doctor,
+    fetch,
+    hosts,
+    labs,
+    logs,
+    provision,
+    report,
+    run,
+    runs,
+    show,
+    stop,
+    verify,
+)
+from labctl.errors import LabError
+
+# Rich help costs more time than all the rest of `labctl --help` together.
+app = typer.Typer(
+    name="labctl",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A reproducible lab for vLLM: provision a host, run vLLM there, pull the evidence back, build the report.",
+)
+
+for verb in (
+    labs.labs,
+    hosts.hosts,
+    doctor.doctor,
+    provision.provision,
+    run.run,
+    attach.attach,
+    logs.logs,
+    stop.stop,
+    fetch.fetch,
+    runs.runs,
+    show.show,
+    verify.verify,
+    report.report,
+):
+    app.command()(verb)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # noqa: FBT002
+) -> None:
+    """Print the version where asked."""
+    if version:
+        typer.echo(f"labctl {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except LabError as error:
+        typer.echo(f"labctl: {error}", err=True)
+        if error.next_command:
+            typer.echo(f"  next: {error.next_command}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Options that several verbs share, and how a verb prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from labctl.inventory import Host
+
+HostOption = Annotated[str, typer.Option("--host", help="A host of inventory.ini.")]
+HostArgument = Annotated[str, typer.Argument(help="A host of inventory.ini.")]
+RunArgument = Annotated[
+    str | None, typer.Argument(help="A run id, its start or end, or a directory; the newest run if left out.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folder that holds inventory.ini: runs lie beside it."""
+
+    inventory: Path
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where fetched runs are kept."""
+        return self.inventory.parent / "runs"
+
+    def host(self, name: str) -> Host:
+        """One host by name. Raises HostUnknownError naming the hosts that exist."""
+        from labctl import inventory
+
+        return inventory.resolve(self.inventory, name)
+
+
+def project() -> Project:
+    """The project of the current directory. Raises HostUnknownError where there is no inventory."""
+    from labctl import inventory
+
+    return Project(inventory.find())
+
+
+def print_json(value: object) -> None:
+    """Print machine-readable output."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    """Print rows as aligned columns; the last one takes what is left of the terminal's width."""
+    import shutil
+
+    from labctl.report.text import line
+
+    cells = [[line(row.get(name), 400) for name in columns] for row in rows]
+    widths = [max(len(name), *(len(c[i]) for c in cells), 0) for i, name in enumerate(columns)]
+    limit = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 10_000
+    for row in [columns, *cells]:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        typer.echo(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr, so that stdout stays for results."""
+    typer.echo(text, err=True)

@@ -1,0 +1,23 @@
+"""``labctl report``: the page of a run, built again."""
+
+from __future__ import annotations
+
+import typer
+
+from labctl.commands.options import RunArgument
+
+
+def report(run: RunArgument = None) -> None:
+    """Build report.html and report.md of a run (a run id or any run directory; no host is needed).
+
+    Example: labctl report
+    """
+    from pathlib import Path
+
+    from labctl import report as pages
+    from labctl import runs
+    from labctl.commands.options import project
+
+    path = Path(run) if run and (Path(run) / runs.rundir.SPEC).is_file() else runs.find(project().runs_dir, run)
+    runs.load(path)
+    typer.echo(f"report: {pages.build(path)}")

@@ -1,0 +1,70 @@
+"""``labctl run``: a lab on a host, from the spec to the report."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from labctl.commands.options import HostOption, project, say
+
+
+def run(  # noqa: PLR0913 - the verb's options, each of its own
+    lab: Annotated[str, typer.Argument(help="A lab (see `labctl labs`) or the path of a lab file.")],
+    host: HostOption = "local",
+    model: Annotated[str | None, typer.Option(help="Another model: a hub id, or a folder on the host.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Engine argument; repeatable.")] = None,
+    sampling: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Sampling argument; repeatable.")
+    ] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt instead of the lab's; repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the engine.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Measured passes after the warm-up.")] = None,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic/--no-synthetic", help="Allow a random-weight model where no hub answers.")
+    ] = True,  # noqa: FBT002 - typer's way to spell a flag
+    detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,  # noqa: FBT002
+) -> None:
+    """Run a lab on a host, fetch what it left, and build the report.
+
+    Example: labctl run offline --host local --engine enforce_eager=true
+    """
+    from labctl import labs, runs
+    from labctl.commands.remote import Line, follow_to_end
+    from labctl.launchers import launcher
+    from labctl.launchers.venv import FORWARDED
+    from labctl.sessions import open_session
+
+    place = project()
+    target = place.host(host)
+    forwarded = {name: os.environ[name] for name in FORWARDED if os.environ.get(name)}
+    version = str(target.vars.get("vllm_version") or labs.newest())
+    spec = labs.build(
+        labs.read(lab),
+        vllm=version,
+        env=forwarded,
+        model=model,
+        engine=engine,
+        sampling=sampling,
+        prompts=prompt,
+        seed=seed,
+        repeats=repeats,
+        synthetic=synthetic,
+    )
+    if dry_run:
+        typer.echo(spec.to_json(), nl=False)
+        return
+    with open_session(target) as session:
+        start = launcher(spec.launcher, target, session)
+        start.ready()
+        run_id = start.launch(spec)
+        remote_dir = f"{target.lab_dir}/runs/{run_id}"
+        path = runs.create(place.runs_dir, run_id, host, remote_dir)
+        runs.mirror(session, remote_dir, path)
+        if detach:
+            say(f"started; to see it:\n  labctl attach {run_id}")
+            typer.echo(run_id)
+            return
+        follow_to_end(Line(place, session, start, remote_dir, path))

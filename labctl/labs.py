@@ -1,0 +1,128 @@
+"""Lab file -> RunSpec: reads the TOML, applies overrides, checks every name against vLLM's argument tables."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labctl import argtables
+from labctl.errors import UsageError
+from labctl.runner import spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from importlib.resources.abc import Traversable
+
+_TOP = {"description", "mode", "model", "launcher", "seed", "workload", "engine", "sampling", "env"}
+# What a lab may set for the engine; anything else in the environment is the host's own business.
+_ENV_PREFIXES = ("VLLM_", "HF_", "OMP_", "CUDA_", "NCCL_", "TORCH")
+
+
+def bundled() -> list[str]:
+    """Names of the labs that come with labctl."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+
+
+def _folder() -> Traversable:
+    return resources.files("labctl") / "labs"
+
+
+def read(name: str) -> dict[str, Any]:
+    """A lab by name, or by the path of a TOML file. Raises UsageError with the nearest names."""
+    if name.endswith(".toml") or "/" in name:
+        return _parse(Path(name), Path(name).stem)
+    if name in bundled():
+        return _parse(_folder() / f"{name}.toml", name)
+    [(_, near)] = argtables.unknown([name], bundled())
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise UsageError(f"there is no lab {name!r} (there are {', '.join(bundled())}{hint})", "labctl labs")
+
+
+def _parse(path: Path | Traversable, name: str) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the lab {path}: {error.strerror or error}", "labctl labs") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the lab {path} is broken TOML: {error}") from error
+    for unknown, near in argtables.unknown(data, _TOP):
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise UsageError(f"the lab {path} has the unknown key {unknown!r}{hint}; known: {', '.join(sorted(_TOP))}")
+    for table in ("workload", "engine", "sampling", "env"):
+        if not isinstance(data.get(table, {}), dict):
+            raise UsageError(f"the lab {path}: {table} must be a table")
+    return {**data, "lab": name}
+
+
+def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any) -> spec.RunSpec:  # noqa: ANN401
+    """RunSpec of a lab with overrides, or UsageError.
+
+    ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``prompts``,
+    ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``synthetic``; None keeps the lab's.
+    """
+    table = argtables.load(vllm)
+    engine = {**lab.get("engine", {}), **_pairs("engine", over.get("engine") or (), table.engine)}
+    sampling = {**lab.get("sampling", {}), **_pairs("sampling", over.get("sampling") or (), table.sampling)}
+    _check("engine", engine, table.engine, table.vllm)
+    _check("sampling", sampling, table.sampling, table.vllm)
+    workload = dict(lab.get("workload", {}))
+    if over.get("prompts"):
+        workload["prompts"] = list(over["prompts"])
+    if over.get("repeats") is not None:
+        workload["repeats"] = over["repeats"]
+    fixed = {key: lab[key] for key in ("mode", "launcher") if key in lab}
+    data = {
+        **fixed,
+        "lab": lab["lab"],
+        "model": over.get("model") or lab.get("model", ""),
+        "workload": workload,
+        "engine": {key: value for key, value in engine.items() if key not in {"model", "seed"}},
+        "sampling": sampling,
+        "seed": lab.get("seed", 0) if over.get("seed") is None else over["seed"],
+        "synthetic": over.get("synthetic", True),
+        "vllm": vllm,
+        "env": {**_environment(lab.get("env", {})), **env},
+    }
+    try:
+        return spec.from_dict(data)
+    except spec.SpecError as error:
+        raise UsageError(str(error)) from error
+
+
+def _pairs(kind: str, texts: Iterable[str], known: Mapping[str, argtables.Argument]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        # vLLM's own spelling on the command line has dashes.
+        name = name.strip().lstrip("-").replace("-", "_")
+        if not mark or not name:
+            raise UsageError(f"--{kind} takes KEY=VALUE, not {text!r}")
+        try:
+            found[name] = argtables.check_value(name, value, known) if name in known else value
+        except ValueError as error:
+            raise UsageError(f"{kind} argument {name}: {error}") from error
+    return found
+
+
+def _check(kind: str, given: Mapping[str, Any], known: Mapping[str, Any], version: str) -> None:
+    wrong = [
+        f"{name} (nearest: {', '.join(near)})" if near else name for name, near in argtables.unknown(given, known)
+    ]
+    if wrong:
+        raise UsageError(f"vLLM {version} has no {kind} argument {'; '.join(wrong)}")
+
+
+def _environment(given: Mapping[str, Any]) -> dict[str, str]:
+    for name in given:
+        if not name.startswith(_ENV_PREFIXES):
+            raise UsageError(f"the lab sets {name}; a lab may set {', '.join(p + '*' for p in _ENV_PREFIXES)} only")
+        if "TOKEN" in name or "KEY" in name:
+            raise UsageError(f"the lab sets {name}: a secret never goes into a file; export it in your shell instead")
+    return {name: str(value) for name, value in given.items()}
+
+
+def newest() -> str:
+    """The newest vLLM version there is a table for."""
+    return argtables.versions()[-1]

@@ -1,0 +1,39 @@
+"""Launchers: how the runner is started on a Host. One Protocol, one dict."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Protocol
+
+from labctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from labctl.inventory import Host
+    from labctl.runner.spec import RunSpec
+    from labctl.sessions import Session
+
+
+class Launcher(Protocol):
+    """Starts and controls runs on one host; it knows nothing of modes."""
+
+    def ready(self) -> None:
+        """Raise NotProvisionedError, with the command that cures it, where no run could be started."""
+
+    def launch(self, spec: RunSpec) -> str:
+        """Make the run directory, send the spec and start the detached runner. Returns the run id."""
+
+    def control(self, run_id: str, verb: str) -> None:
+        """``stop`` or ``seal`` a run. Raises UnreadableRunError where the host could not."""
+
+
+# RunSpec.launcher -> (module, class).
+LAUNCHERS: dict[str, tuple[str, str]] = {"venv": ("labctl.launchers.venv", "VenvLauncher")}
+
+
+def launcher(kind: str, host: Host, session: Session) -> Launcher:
+    """The launcher of that kind for a host. Raises UsageError for an unknown kind."""
+    if kind not in LAUNCHERS:
+        raise UsageError(f"launcher {kind!r} is unknown; known: {', '.join(LAUNCHERS)}")
+    module, name = LAUNCHERS[kind]
+    made: Launcher = getattr(importlib.import_module(module), name)(host, session)
+    return made

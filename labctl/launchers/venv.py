@@ -1,0 +1,87 @@
+"""Starts the runner in the host's own environment, the one that ``labctl provision`` made."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from labctl import runner_wheel
+from labctl.errors import LabError, NotProvisionedError, TransferError, UnreadableRunError
+
+if TYPE_CHECKING:
+    from labctl.inventory import Host
+    from labctl.runner.spec import RunSpec
+    from labctl.sessions import Session
+
+# Settings of the laptop that a run on a host follows too; secrets travel apart, in a 0600 file.
+FORWARDED = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "VLLM_USE_MODELSCOPE", "MODELSCOPE_DOMAIN")
+SECRETS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
+
+
+class VenvLauncher:
+    """Runs ``{lab_dir}/env/bin/python -I -m labctl.runner RUN_DIR``."""
+
+    def __init__(self, host: Host, session: Session) -> None:
+        """``session`` must be open."""
+        self.host = host
+        self.session = session
+        self._facts: dict[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """lab.json, as the role lab_runner wrote it. Raises NotProvisionedError."""
+        if self._facts is None:
+            cure = f"labctl provision {self.host.name}"
+            data = self.session.read(f"{self.host.lab_dir}/lab.json")
+            if data is None:
+                raise NotProvisionedError(f"host {self.host.name} is not provisioned ({self.host.lab_dir})", cure)
+            try:
+                self._facts = dict(json.loads(data))
+            except (ValueError, TypeError) as error:
+                raise NotProvisionedError(f"{self.host.lab_dir}/lab.json is broken: {error}", cure) from error
+        return self._facts
+
+    def ready(self) -> None:
+        """See Launcher.ready."""
+        facts = self.facts()
+        cure = f"labctl provision {self.host.name}"
+        here, there = runner_wheel.version(), facts.get("runner")
+        if there != here:
+            raise NotProvisionedError(f"host {self.host.name} has runner {there}, this labctl needs {here}", cure)
+        if "python" not in (self.session.names(os.path.dirname(str(facts.get("python")))) or []):
+            raise NotProvisionedError(f"host {self.host.name} has lost its environment: {facts.get('python')}", cure)
+
+    def launch(self, spec: RunSpec) -> str:
+        """See Launcher.launch."""
+        run_id = self._new_id(spec)
+        run_dir = f"{self.host.lab_dir}/runs/{run_id}"
+        self.session.put(spec.to_json().encode(), f"{run_dir}/spec.json")
+        secrets = {name: os.environ[name] for name in SECRETS if os.environ.get(name)}
+        if secrets:
+            self.session.put(json.dumps(secrets).encode(), f"{self.host.lab_dir}/secrets/{run_id}.json", mode=0o600)
+        done = self.session.run(self._command(run_dir), timeout=60)
+        if done.code != 0:
+            raise LabError(
+                f"the runner did not start on {self.host.name}: {done.err.strip() or done.out.strip() or done.code}",
+                f"labctl doctor --host {self.host.name}",
+            )
+        return run_id
+
+    def control(self, run_id: str, verb: str) -> None:
+        """See Launcher.control."""
+        command = self._command(f"{self.host.lab_dir}/runs/{run_id}", f"--{verb}")
+        done = self.session.run(command, timeout=120)
+        if done.code != 0:
+            raise UnreadableRunError(f"{self.host.name} could not {verb} {run_id}: {done.err.strip() or done.code}")
+
+    def _command(self, run_dir: str, *more: str) -> list[str]:
+        return [str(self.facts()["python"]), "-I", "-m", "labctl.runner", run_dir, *more]
+
+    def _new_id(self, spec: RunSpec) -> str:
+        taken = set(self.session.names(f"{self.host.lab_dir}/runs") or ())
+        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{self.host.name}-{spec.lab}"
+        for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+            if stem + suffix not in taken:
+                return stem + suffix
+        raise TransferError(f"host {self.host.name} has a hundred runs of this second already")

@@ -1,0 +1,112 @@
+"""The two plots of the page, drawn from what was recorded: start-up waterfall, memory and load over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from labctl.report import svg
+from labctl.report.amounts import finite
+from labctl.report.text import line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from labctl.report.load import Sample
+
+AFTER_START = ("warmup", "generate", "shutdown")
+COLOURS = {
+    "import": "#7b8794", "model": "#5c7cfa", "config": "#9aa5b1", "init": "#8d99ae", "weights": "#2f9e8f",
+    "compile": "#e8a23d", "profiling": "#b784d8", "kv_cache": "#4c9be8", "graph_capture": "#d96c9d",
+    "engine_warmup": "#e07b53", "ready": "#51a351", "warmup": "#c9a227", "generate": "#37a169",
+    "shutdown": "#8a8f98",
+}  # fmt: skip
+OTHER = "#868e96"
+CURVES = ("#3b82d6", "#d9662b", "#2f9e6e", "#a855c7", "#c2354f", "#8a7a1f", "#1f8a99", "#6b7280")
+
+
+def waterfall(phases: Sequence[dict[str, Any]]) -> str | None:
+    """SVG of the phases up to the ready engine, one bar each; None where none has a time."""
+    rows = [span for span in spans(phases) if span.name not in AFTER_START]
+    if not rows:
+        return None
+    with svg.style("labctl-startup"):
+        figure = _figure(0.55 + 0.27 * len(rows))
+        axes = figure.add_axes((0.145, 0.42 / figure.get_figheight(), 0.845, 1 - 0.5 / figure.get_figheight()))
+        end = max(span.start + (span.seconds or 0) for span in rows) or 1.0
+        for place, span in enumerate(rows):
+            _bar(axes, place, span, end)
+        axes.set_yticks(range(len(rows)), [span.name for span in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(min(0.0, *(span.start for span in rows)), end * 1.13)
+        axes.grid(visible=False, axis="y")
+        _time_axis(axes)
+        return svg.draw(figure)
+
+
+def _bar(axes: Axes, place: int, span: Span, end: float) -> None:
+    width = max(span.seconds or 0.0, end * 0.004)
+    axes.barh(place, width, left=span.start, height=0.62, color=COLOURS.get(span.name, OTHER), linewidth=0)
+    if span.seconds:
+        said = f"{span.seconds:,.2f} s"
+    else:
+        said = f"at {span.start:,.2f} s" if span.name == "ready" else "not measured"
+    axes.annotate(said, (span.start + width, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def memory(samples: Sequence[Sample], phases: Sequence[dict[str, Any]]) -> str | None:
+    """SVG of memory (above) and load (below) over time, phases shaded; None where nothing was sampled."""
+    upper, lower = memory_curves(samples), load_curves(samples)
+    if not upper and not lower:
+        return None
+    with svg.style("labctl-memory"):
+        figure = _figure(3.9)
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        figure.subplots_adjust(left=0.085, right=0.99, top=0.93, bottom=0.105, hspace=0.14)
+        for axes, curves, unit in ((top, upper, "GiB"), (bottom, lower, "%")):
+            _panel(axes, curves, unit)
+        times = [point[0] for curve in (*upper, *lower) for point in curve.points]
+        bottom.set_xlim(min(times), max(max(times), min(times) + 0.1))
+        _shade((top, bottom), spans(phases), max(times) - min(times))
+        _time_axis(bottom)
+        return svg.draw(figure)
+
+
+def _panel(axes: Axes, curves: list[Curve], unit: str) -> None:
+    for place, curve in enumerate(curves):
+        colour = CURVES[place % len(CURVES)]
+        dashes, width = ("--", 1.0) if curve.dashed else ("-", 1.5)
+        axes.plot(*zip(*curve.points, strict=True), color=colour, label=curve.label, ls=dashes, lw=width)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(unit)
+    axes.tick_params(axis="y", labelsize=8)
+    if curves:
+        legend = axes.legend(loc="upper left", fontsize=7.5, ncols=4, borderaxespad=0.3, handlelength=1.5)
+        legend.get_frame().set(facecolor=svg.GROUND, edgecolor="none", alpha=0.8)
+
+
+def _shade(panels: Sequence[Axes], found: Sequence[Span], width: float) -> None:
+    for span in found:
+        if not span.seconds:
+            continue
+        for axes in panels:
+            axes.axvspan(span.start, span.start + span.seconds, color=COLOURS.get(span.name, OTHER), alpha=0.16, lw=0)
+        if span.seconds > width * 0.0115 * len(span.name):
+            middle = span.start + span.seconds / 2
+            panels[0].text(
+                middle, 1.02, span.name, ha="center", fontsize=7.5, color=svg.FAINT, clip_on=True,
+                transform=panels[0].get_xaxis_transform(),
+            ).set_clip_box(None)  # fmt: skip
+
+
+def _figure(height: float) -> Figure:
+    from matplotlib.figure import Figure  # noqa: PLC0415 heavy
+
+    return Figure(figsize=(8.6, height))
+
+
+def _time_axis(axes: Axes) -> None:
+    axes.set_xlabel("seconds since the run was started", fontsize=8)
+    axes.tick_params(length=3)

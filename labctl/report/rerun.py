@@ -1,0 +1,63 @@
+"""The command that runs a spec again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from labctl.runner.spec import RunSpec
+
+
+def rerun_command(spec: RunSpec, host: str) -> str:
+    """One shell command with everything the spec says, safe to paste whatever its texts hold."""
+    return " ".join(parts(spec, host))
+
+
+def parts(spec: RunSpec, host: str) -> list[str]:
+    """The command as pieces that belong on one line each: the verb, then each option with its value."""
+    lab = quote(spec.lab)
+    dashed = spec.lab.startswith("-")  # a name that would read as an option goes behind "--"
+    options = [f"{name} {quote(value)}" for name, value in (("--host", host), *_options(spec))]
+    flags = [] if spec.synthetic else ["--no-synthetic"]
+    return ["labctl run" if dashed else f"labctl run {lab}", *options, *flags, *([f"-- {lab}"] if dashed else [])]
+
+
+def _options(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    yield "--model", spec.model
+    for option, arguments in (("--engine", spec.engine), ("--sampling", spec.sampling)):
+        for key, value in sorted(arguments.items()):
+            yield option, f"{key}={value_text(value)}"
+    for prompt in spec.workload.prompts:
+        yield "--prompt", prompt
+    yield "--seed", str(spec.seed)
+    yield "--repeats", str(spec.workload.repeats)
+
+
+def value_text(value: object) -> str:
+    """VALUE of KEY=VALUE: a string as it is (the argument tables know the type), anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def quote(word: object) -> str:
+    """One shell word; with ``$'…'`` where it holds control codes, hidden signs or line breaks."""
+    text = word if isinstance(word, str) else json.dumps(word, ensure_ascii=False, default=str)
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escape, text)) + "'"
+
+
+def _escape(sign: str) -> str:
+    if sign in "\\'":
+        return f"\\{sign}"
+    if sign.isprintable():
+        return sign
+    code = ord(sign)
+    if sign in "\n\t":
+        return {"\n": "\\n", "\t": "\\t"}[sign]
+    if 0xD800 <= code <= 0xDFFF:
+        return "\ufffd"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,154 @@
+"""What the templates show, made from a run: plain rows in the order of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labctl.report import environment, figures_view, outputs
+from labctl.report.rerun import parts
+from labctl.report.amounts import number, seconds, size
+from labctl.report.text import clean, line
+
+if TYPE_CHECKING:
+    from labctl.report.load import Run
+
+STATUS = {
+    "ok": "finished", "failed": "failed", "stopped": "stopped", "lost": "lost", "running": "running",
+    "unknown": "no record",
+}  # fmt: skip
+STATUS_TEXT = {
+    "stopped": "The run was stopped before it was through. What it had recorded by then is below.",
+    "lost": "The run was lost: its supervisor ended without a word (a kill, a reboot). What it had recorded is below.",
+    "running": "The run had not ended when this page was made. What it had recorded by then is below.",
+    "unknown": "There is no record of what happened; only what was asked can be shown.",
+}
+SYNTHETIC = (
+    "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
+)
+ROWS = 500  # artifacts, phases and adjustments shown
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A loud word at the top; ``kind`` is bad, warn or info."""
+
+    kind: str
+    title: str
+    texts: tuple[str, ...] = ()
+    log: str = ""
+
+
+def view(run: Run) -> dict[str, Any]:
+    """Everything that the templates name."""
+    record, spec = run.record, run.spec
+    anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(record.artifacts[:ROWS])}
+    cards, absent = figures_view.cards(record.metrics, anchors)
+    host = line(record.nodes[0].get("name"), 80) if record.nodes else ""
+    asked = record.model.get("requested") if record.model else None
+    return {
+        "lab": line(spec.lab, 80) if spec else "",
+        "host": host,
+        "model": line(spec.model if spec else asked, 160),
+        "status": record.status,
+        "status_word": STATUS.get(record.status, record.status),
+        "utc": line(record.anchor.get("utc"), 40),
+        "lasted": seconds(record.ended_s),
+        "run_id": line(record.run_id, 160),
+        "banners": _banners(run),
+        "cards": cards,
+        "absent": absent,
+        "others": figures_view.others(record.metrics, anchors),
+        "command": parts(spec, host or "local") if spec else [],
+        "phases": [_phase(phase, anchors) for phase in record.phases[:ROWS]],
+        "passes": outputs.passes(run.outputs, run.requests),
+        "passes_cut": outputs.left_out(run.outputs),
+        "asked": _asked(run),
+        "adjusted": _adjusted(run),
+        "nodes": [environment.node(node) for node in record.nodes[:8]],
+        "artifacts": [_artifact(item, place) for place, item in enumerate(record.artifacts[:ROWS])],
+        "artifacts_cut": max(0, len(record.artifacts) - ROWS),
+        "notes": run.notes,
+    }
+
+
+def _banners(run: Run) -> list[Banner]:
+    record, found = run.record, []
+    if record.error is not None or record.status == "failed":
+        found.append(_failure(record.error or {}))
+    if record.status in STATUS_TEXT:
+        found.append(Banner("bad", f"Status: {STATUS[record.status]}", (STATUS_TEXT[record.status],)))
+    model = record.model or {}
+    if model.get("synthetic"):
+        named = (("asked for", "requested"), ("used", "used"), ("weights", "weights"), ("why", "why"))
+        texts = tuple(f"{word}: {clean(model[key], 400)}" for word, key in named if model.get(key) is not None)
+        found.append(Banner("warn", "Synthetic model", (SYNTHETIC, " · ".join(texts))))
+    if origin := record.supervisor.get("converted"):
+        text = "This run was not recorded by labctl's runner. It was assembled afterwards from files of another origin"
+        found.append(Banner("info", "Converted run", (f"{text}: {clean(origin, 800)}",)))
+    return found
+
+
+def _failure(error: dict[str, Any]) -> Banner:
+    named = (("in phase", "phase"), ("kind", "kind"), ("exit status", "exit"))
+    where = " · ".join(f"{word}: {line(error[key], 120)}" for word, key in named if error.get(key) is not None)
+    message = clean(error.get("message"), 2000) or "The record gives no message."
+    tail = error.get("log_tail")
+    lines = tail if isinstance(tail, list) else [] if tail is None else [tail]
+    log = "\n".join(clean(item, 600) for item in lines[-60:])
+    return Banner("bad", "The run failed", tuple(text for text in (message, where) if text), log)
+
+
+def _phase(phase: dict[str, Any], anchors: dict[str, str]) -> dict[str, Any]:
+    place = phase.get("source")
+    return {
+        "name": line(phase.get("name"), 60),
+        "start": number(phase.get("start")),
+        "seconds": number(phase.get("seconds")),
+        "reported": number(phase.get("reported_s")),
+        "source": figures_view.source(place, anchors) if place is not None else None,
+    }
+
+
+def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Groups of what was asked: the run, engine arguments, sampling arguments, environment."""
+    spec = run.spec
+    engine = (run.record.engine or {}).get("requested")
+    if spec is None:
+        return [("Engine arguments", environment.pairs(engine))]
+    work = spec.workload
+    general = {
+        "mode": spec.mode, "launcher": spec.launcher, "model": spec.model, "vLLM": spec.vllm,
+        "prompts": len(work.prompts), "warm-up passes": work.warmup, "measured passes": work.repeats,
+        "seed": spec.seed, "synthetic model allowed": spec.synthetic, "sha256 of spec.json": run.record.spec_sha256,
+    }  # fmt: skip
+    groups = [
+        ("Run", environment.pairs(general)),
+        ("Engine arguments", environment.pairs(engine if isinstance(engine, dict) else spec.engine)),
+        ("Sampling arguments", environment.pairs(spec.sampling)),
+        ("Environment variables", environment.pairs(spec.env)),
+    ]
+    return [group for group in groups if group[1]]
+
+
+def _adjusted(run: Run) -> list[dict[str, str]]:
+    rows = (run.record.engine or {}).get("adjusted")
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [
+        {
+            "key": line(row.get("key"), 80),
+            "value": environment.value(row.get("value")),
+            "why": clean(row.get("why"), 600),
+        }
+        for row in rows[:ROWS]
+    ]
+
+
+def _artifact(item: dict[str, Any], place: int) -> dict[str, Any]:
+    return {
+        "anchor": f"artifact-{place}",
+        "kind": line(item.get("kind"), 40),
+        "path": line(item.get("path"), 200),
+        "size": size(item.get("size")),
+        "sha256": line(item.get("sha256"), 80),
+    }

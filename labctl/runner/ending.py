@@ -1,0 +1,157 @@
+"""How a run ends: sealed by its supervisor, stopped, or found dead later and sealed as lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labctl.runner import events, figures, phases, processes, record, rundir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TAIL = 25
+
+
+@dataclass
+class Outcome:
+    """What the supervisor saw: the worker's exit code (negative: the signal), or an error of its own."""
+
+    code: int | None = None
+    error: dict[str, Any] | None = None
+    oom_kills: int = 0
+    disk_full: bool = False
+    stopped: bool = False
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception says that the disk (or the quota) is full."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def finish(run_dir: Path, run: record.RunRecord, outcome: Outcome, ended: float | None) -> None:
+    """Complete the record from the raw files, write it, and seal the directory."""
+    rows = events.read(run_dir)
+    run.ended_s = ended
+    run.model = _last(rows, "model")
+    run.engine = _last(rows, "engine")
+    run.error = outcome.error or _error(run_dir, rows, outcome)
+    run.status = "stopped" if outcome.stopped else "failed" if run.error else "ok"
+    complete(run_dir, run)
+
+
+def complete(run_dir: Path, run: record.RunRecord) -> None:
+    """Compute phases and figures, list the artifacts, write the record and SHA256SUMS."""
+    if run.error is not None:
+        run.error.setdefault("exit", None)
+        run.error.setdefault("log_tail", log_tail(run_dir))
+    try:
+        run.phases = phases.timeline(run_dir)
+        run.metrics = figures.compute(run_dir)
+        for node in run.nodes:
+            node["samples"] = figures.sample_facts(run_dir)
+    except Exception:  # noqa: BLE001 - a figure that cannot be made must not cost the record
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    run.artifacts = rundir.artifacts(run_dir)
+    run.write(run_dir)
+    rundir.seal(run_dir)
+
+
+def _last(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    found = [row for row in rows if row["event"] == name]
+    if not found:
+        return None
+    return {key: value for key, value in found[-1].items() if key not in {"t", "event", "line"}}
+
+
+def _error(run_dir: Path, rows: list[dict[str, Any]], outcome: Outcome) -> dict[str, Any] | None:
+    said = _last(rows, "error")
+    where = events.open_phase(rows) or "start"
+    if outcome.code == 0 and said is None and not outcome.disk_full:
+        return None
+    kind, message = (said["kind"], said["message"]) if said else ("crash", _exit_text(outcome.code))
+    if outcome.oom_kills > 0:
+        kind = "out_of_memory"
+        message += f" (the kernel killed {outcome.oom_kills} process(es) for lack of memory meanwhile)"
+    elif outcome.disk_full or kind == "disk_full":
+        kind, message = "disk_full", f"the host's disk is full: {message}"
+    elif kind in {"crash", "engine"} and figures.memory_ran_out(run_dir):
+        kind = "out_of_memory"
+    return {"kind": kind, "phase": (said or {}).get("phase") or where, "message": message, "exit": outcome.code}
+
+
+def _exit_text(code: int | None) -> str:
+    if code is None:
+        return "the worker never started"
+    if code < 0:
+        return f"the worker was killed by signal {-code} ({signal.Signals(-code).name})"
+    return f"the worker ended with exit status {code}"
+
+
+def log_tail(run_dir: Path, lines: int = _TAIL) -> list[str]:
+    """The last lines of the engine log (of the runner's own log where there is none)."""
+    for name in (rundir.ENGINE_LOG, rundir.RUNNER_LOG):
+        path = run_dir / name
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb") as handle:
+                handle.seek(max(0, path.stat().st_size - 64 * 1024))
+                text = handle.read().decode("utf-8", errors="replace")
+            return [line[:2000] for line in text.splitlines()[-lines:]]
+    return []
+
+
+def seal_if_lost(run_dir: Path) -> int:
+    """Seal a run that says ``running`` though its supervisor is gone (killed, rebooted). Exit status."""
+    path = run_dir / rundir.RECORD
+    if not path.is_file() or (run_dir / rundir.SUMS).is_file():
+        return 0
+    try:
+        run = record.from_json(path.read_text(encoding="utf-8"))
+    except record.RecordError as error:
+        print(error, file=sys.stderr)
+        return 1
+    who = run.supervisor
+    if processes.alive(who.get("pid", 0), who.get("start_ticks", 0), who.get("boot_id", "")):
+        return 0
+    processes.end_run(run_dir)
+    (run_dir / ".reserve").unlink(missing_ok=True)
+    rows = events.read(run_dir)
+    run.status = "lost"
+    run.model, run.engine = _last(rows, "model"), _last(rows, "engine")
+    rebooted = who.get("boot_id") != processes.boot_id()
+    why = "the host was rebooted" if rebooted else "its supervisor was killed"
+    run.error = {"kind": "lost", "phase": events.open_phase(rows) or "start", "message": f"the run was lost: {why}"}
+    complete(run_dir, run)
+    return 0
+
+
+def sweep(run_dir: Path) -> None:
+    """Seal every other dead run of this lab directory, so that no forgotten engine holds memory or a GPU."""
+    for other in run_dir.parent.iterdir():
+        if other != run_dir and other.is_dir():
+            seal_if_lost(other)
+
+
+def stop(run_dir: Path) -> int:
+    """Ask the supervisor to stop and wait until the run is sealed. Exit status 1 when it did not happen."""
+    try:
+        run = record.from_json((run_dir / rundir.RECORD).read_text(encoding="utf-8"))
+    except (OSError, record.RecordError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    who = run.supervisor
+    known = who.get("pid", 0), who.get("start_ticks", 0), who.get("boot_id", "")
+    deadline = time.monotonic() + 40
+    if processes.alive(*known):
+        os.kill(known[0], signal.SIGTERM)
+    while processes.alive(*known) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return seal_if_lost(run_dir) if not processes.alive(*known) else 1

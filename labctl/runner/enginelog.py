@@ -1,0 +1,36 @@
+"""Reads logs/engine.log: stamped lines, and the facts that vLLM's own lines tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from labctl.runner import logpatterns, rundir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Told(NamedTuple):
+    """A fact that a log line told: seconds since the anchor, name, fields, 1-based line number."""
+
+    t: float
+    name: str
+    fields: dict[str, Any]
+    line: int
+
+
+def facts(run_dir: Path) -> list[Told]:
+    """Every fact of the engine log in order; unknown lines cost nothing."""
+    path = run_dir / rundir.ENGINE_LOG
+    if not path.is_file():
+        return []
+    found = []
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        for number, line in enumerate(handle, 1):
+            stamp, _, text = line.strip().partition(" ")
+            try:
+                t = float(stamp)
+            except ValueError:
+                continue
+            found += [Told(t, fact.name, fact.fields, number) for fact in logpatterns.match(text)]
+    return found

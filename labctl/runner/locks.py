@@ -1,0 +1,66 @@
+"""One run at a time on each device: an flock per GPU UUID (or one for the CPU) in the lab directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class BusyError(RuntimeError):
+    """Another run holds a device; the message names it."""
+
+
+def devices() -> list[str]:
+    """UUIDs of the GPUs this process may use (nvidia-smi, CUDA_VISIBLE_DEVICES), or ["cpu"]."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ["cpu"]
+    command = [program, "--query-gpu=index,uuid", "--format=csv,noheader"]
+    try:
+        out = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ["cpu"]
+    rows = [[part.strip() for part in line.split(",")] for line in out.splitlines() if "," in line]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = None if visible is None else {part.strip() for part in visible.split(",")}
+    picked = [uuid for index, uuid in rows if chosen is None or index in chosen or uuid in chosen]
+    return picked or ["cpu"]
+
+
+def take(folder: Path, names: list[str], holder: dict[str, Any]) -> list[int]:
+    """Lock every device or none. Returns the open descriptors, which hold the locks while any copy is open.
+
+    Raises BusyError naming the holder, OSError where the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held: list[int] = []
+    for name in sorted(names):
+        path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        held.append(handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = _holder(handle)
+            for descriptor in held:
+                os.close(descriptor)
+            raise BusyError(f"{name} is held by {who}") from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+    return held
+
+
+def _holder(handle: int) -> str:
+    try:
+        data = json.loads(os.pread(handle, 4096, 0))
+        return f"run {data['run_id']} (pid {data['pid']}, since {data['since']})"
+    except (ValueError, KeyError, TypeError):
+        return "a run that left no name"

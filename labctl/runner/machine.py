@@ -1,0 +1,84 @@
+"""What the run's machine is, before and after; and the environment that the engine gets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from labctl.runner import probe, processes, rundir
+from labctl.runner.redact import Redactor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labctl.runner.spec import RunSpec
+
+
+def environment(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, str]:
+    """The worker's environment: the host's, caches inside the lab directory, then what the spec asks for."""
+    cache = lab_dir / "cache"
+    defaults = {
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "HF_HOME": os.environ.get("HF_HOME") or str(lab_dir / "models" / "hf"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **defaults, **asked.env, processes.MARK: str(run_dir)}
+
+
+def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
+    """Write machine/ and return the record's node. An unknown fact is None and never costs the run."""
+    folder = run_dir / "machine"
+    folder.mkdir(exist_ok=True)
+    facts = probe.facts(str(lab_dir))
+    # Settings that change what an engine does; secrets by name and by pattern stay out.
+    wanted = ("VLLM_", "HF_", "CUDA_", "NVIDIA_", "OMP_", "TORCH", "TRITON", "NCCL_", "LD_PRELOAD")
+    settings = {k: v for k, v in environment(run_dir, lab_dir, asked).items() if k.startswith(wanted)}
+    redact = Redactor(os.environ)
+    facts["environment"] = {name: redact(value) for name, value in sorted(settings.items())}
+    (run_dir / rundir.SYSTEM).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    packages = installed()
+    text = "".join(f"{name}=={version}\n" for name, version in packages.items())
+    (run_dir / rundir.PACKAGES).write_text(text, encoding="utf-8")
+    nvidia_smi(run_dir, "before")
+    _write(folder / "nvidia-smi-q.txt", ["nvidia-smi", "-q"])
+    return {"name": facts.get("hostname"), "machine": facts, "packages": packages, "samples": {}}
+
+
+def after(run_dir: Path) -> None:
+    """What nvidia-smi says once the engine is gone."""
+    nvidia_smi(run_dir, "after")
+
+
+def nvidia_smi(run_dir: Path, moment: str) -> None:
+    """Keep the plain text of nvidia-smi, where there is one, as machine/nvidia-smi.MOMENT.txt."""
+    _write(run_dir / "machine" / f"nvidia-smi.{moment}.txt", ["nvidia-smi"])
+
+
+def installed() -> dict[str, str]:
+    """{distribution: version} of this environment, from its metadata (never pip freeze: URLs carry tokens)."""
+    found = {}
+    for item in importlib.metadata.distributions():
+        name = item.metadata["Name"]
+        if name:
+            found[name] = item.version
+    return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
+
+
+def _write(path: Path, command: list[str]) -> None:
+    if shutil.which(command[0]) is None:
+        return
+    try:
+        out = subprocess.run(command, capture_output=True, timeout=20, check=False).stdout
+        path.write_bytes(out)
+    except (OSError, subprocess.SubprocessError):
+        # Evidence, not a condition: a driver that hangs must not end the run.
+        return

@@ -1,0 +1,148 @@
+"""RunSpec: what was asked. One definition for the laptop and the host; ``spec.json`` in a run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+SCHEMA = 1
+MODES = ("offline",)
+WORKLOADS = ("prompts",)
+
+
+class SpecError(ValueError):
+    """A spec that cannot be run; the message is one readable sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What the engine is asked to do: ``warmup`` passes over ``prompts``, then ``repeats`` measured ones."""
+
+    kind: str = "prompts"
+    prompts: tuple[str, ...] = ()
+    warmup: int = 1
+    repeats: int = 3
+
+    def check(self) -> None:
+        """Raise SpecError where the workload cannot be run."""
+        if self.kind not in WORKLOADS:
+            raise SpecError(f"workload kind {self.kind!r} is unknown; known: {', '.join(WORKLOADS)}")
+        if not self.prompts:
+            raise SpecError("the workload has no prompts: give at least one")
+        for number, prompt in enumerate(self.prompts, 1):
+            if not isinstance(prompt, str) or not prompt.strip():
+                raise SpecError(f"prompt {number} is empty: every prompt needs some text")
+        for name, least in (("warmup", 0), ("repeats", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise SpecError(f"workload.{name} must be a whole number of at least {least}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What was asked, immutable.
+
+    ``engine`` and ``sampling`` hold the keyword arguments of ``vllm.LLM`` (EngineArgs) and
+    ``vllm.SamplingParams`` as given; ``vllm`` is the version whose argument table the laptop checked them
+    against; ``env`` holds non-secret environment variables for the worker (HF_ENDPOINT, VLLM_*, ...).
+    """
+
+    lab: str
+    model: str
+    workload: Workload
+    mode: str = "offline"
+    launcher: str = "venv"
+    engine: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    synthetic: bool = True
+    vllm: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def check(self) -> None:
+        """Raise SpecError with one readable sentence where the spec cannot be run."""
+        if self.mode not in MODES:
+            raise SpecError(f"mode {self.mode!r} is unknown; known: {', '.join(MODES)}")
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise SpecError("the spec names no model")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise SpecError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+        _check_sampling(self.sampling)
+        self.workload.check()
+
+    def to_json(self) -> str:
+        """The canonical text of ``spec.json``: sorted keys, UTF-8, one trailing newline."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def sha256(self) -> str:
+        """Hex sha256 of the canonical text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+# Bounds that vLLM enforces only after a minute of engine start (vllm/sampling_params.py, 0.32.0,
+# SamplingParams._verify_args); checked here so that a bad value never reaches a host.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "max_tokens": (1, float("inf")),
+    "min_tokens": (0, float("inf")),
+    "n": (1, float("inf")),
+    "temperature": (0.0, float("inf")),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (0.0, float("inf")),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+}
+
+
+def _check_sampling(sampling: dict[str, Any]) -> None:
+    for name, (low, high) in _BOUNDS.items():
+        value = sampling.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SpecError(f"sampling argument {name} must be a number, not {value!r}")
+        if not low <= value <= high:
+            limit = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+            raise SpecError(f"sampling argument {name} must be {limit}, not {value!r}")
+
+
+def from_json(text: str) -> RunSpec:
+    """Read ``spec.json``. Raises SpecError for broken JSON, a newer schema, unknown or missing keys."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise SpecError(f"spec.json is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise SpecError("spec.json holds no object")
+    schema = data.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise SpecError(f"spec.json has schema {schema!r}; this labctl reads up to {SCHEMA}: use a newer labctl")
+    return from_dict(data)
+
+
+def from_dict(data: dict[str, Any]) -> RunSpec:
+    """Build and check a RunSpec from plain data. Raises SpecError."""
+    _known(data, RunSpec, "spec")
+    work = data.get("workload")
+    if not isinstance(work, dict):
+        raise SpecError("the spec has no workload")
+    _known(work, Workload, "workload")
+    prompts = work.get("prompts", ())
+    if not isinstance(prompts, (list, tuple)):
+        raise SpecError("workload.prompts must be a list of strings")
+    missing = [name for name in ("lab", "model") if name not in data]
+    if missing:
+        raise SpecError(f"the spec lacks {' and '.join(missing)}")
+    spec = RunSpec(**{**data, "workload": Workload(**{**work, "prompts": tuple(prompts)})})
+    spec.check()
+    return spec
+
+
+def _known(data: dict[str, Any], kind: type, where: str) -> None:
+    names = {item.name for item in fields(kind)}
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise SpecError(f"unknown key in the {where}: {', '.join(unknown)}; known: {', '.join(sorted(names))}")

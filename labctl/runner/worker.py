@@ -1,0 +1,55 @@
+"""The process that holds vLLM: runs the mode that the spec names and says in events what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from labctl.runner import arguments, ending, model, offline, processes, rundir, spec
+from labctl.runner.events import Events
+from labctl.runner.redact import Redactor
+
+_MODES = {"offline": offline.run}
+
+
+def main() -> int:
+    """``worker RUN_DIR ZERO``. Exit status 0, or 1 after an error event."""
+    processes.die_with_parent()
+    run_dir, zero = Path(sys.argv[1]), float(sys.argv[2])
+    events = Events(run_dir, zero, Redactor(os.environ))
+    try:
+        events.emit("start", pid=os.getpid())
+        asked = spec.from_json((run_dir / rundir.SPEC).read_text(encoding="utf-8"))
+        _MODES[asked.mode](asked, run_dir, events)
+        events.emit("done")
+    except BaseException as error:  # noqa: BLE001 - the record must name whatever ended the run
+        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            # A full disk takes this line too; then the supervisor knows it from its own log.
+            events.emit("error", kind=_kind(error), phase=events.phase or "start", message=_message(error))
+        sys.stdout.flush()
+        return 1
+    return 0
+
+
+def _kind(error: BaseException) -> str:
+    if ending.is_disk_full(error):
+        return "disk_full"
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return "out_of_memory"
+    for kind, types in (("argument", arguments.ArgumentError), ("model", model.ModelError)):
+        if isinstance(error, types):
+            return kind
+    return "engine"
+
+
+def _message(error: BaseException) -> str:
+    own = isinstance(error, (arguments.ArgumentError, model.ModelError))
+    return str(error) if own else f"{type(error).__name__}: {str(error)[:4000]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
