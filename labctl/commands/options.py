@@ -36,7 +36,7 @@ class Project:
         """One host by name. Raises HostUnknownError naming the hosts that exist."""
         from labctl import inventory
 
-        return inventory.resolve(self.inventory, name)
+        return inventory.resolve(name, self.inventory)
 
 
 def project() -> Project:

@@ -27,7 +27,9 @@ def number(value: object) -> str | None:
         return f"{real:.3g}"
     if isinstance(value, int) or real == int(real):
         return f"{int(real):,}"
-    places = 0 if amount >= 1000 else 1 if amount >= 100 else 2 if amount >= 1 else 3
+    if amount < 1:
+        return f"{real:.3g}"
+    places = 0 if amount >= 1000 else 1 if amount >= 100 else 2
     return f"{real:,.{places}f}"
 
 

@@ -47,6 +47,7 @@ def spans(phases: Sequence[dict[str, Any]]) -> list[Span]:
 
 
 def memory_curves(samples: Sequence[Sample]) -> list[Curve]:
+    """Memory in GiB: of each GPU, of the run, and what the machine has left."""
     curves = []
     for gpu in _gpus(samples):
         rows = [sample for sample in samples if sample["gpu"] == gpu]
@@ -59,6 +60,7 @@ def memory_curves(samples: Sequence[Sample]) -> list[Curve]:
 
 
 def load_curves(samples: Sequence[Sample]) -> list[Curve]:
+    """Load in percent: of each GPU, of the CPU."""
     curves = [
         _curve(f"GPU {gpu} busy", [sample for sample in samples if sample["gpu"] == gpu], "gpu_util", 1.0)
         for gpu in _gpus(samples)

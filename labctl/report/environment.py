@@ -86,7 +86,7 @@ def _flat(held: object, path: str, depth: int = 0) -> Iterator[tuple[str, object
 
 
 def _items_of(held: object) -> list[tuple[Any, Any]]:
-    """What lies inside an object, or by its place inside a list of objects or lists; nothing for plain values."""
+    """What lies in an object, or (by place) in a list of objects or lists; nothing for plain values."""
     if isinstance(held, list) and any(isinstance(item, (dict, list)) for item in held):
         return list(enumerate(held))
     return items(held)

@@ -72,6 +72,8 @@ def _spec(text: str) -> specs.RunSpec:
         spec = specs.from_json(text)
     except (AttributeError, TypeError, RecursionError) as error:
         raise specs.SpecError(f"spec.json has another shape: {error}") from error
+    if not isinstance(spec.lab, str):
+        raise specs.SpecError("spec.json: lab must be a name")
     if not all(isinstance(held, dict) for held in (spec.engine, spec.sampling, spec.env)):
         raise specs.SpecError("spec.json: engine, sampling and env must be objects")
     return spec

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from labctl.report import svg
-from labctl.report.amounts import finite
-from labctl.report.text import line
+from labctl.report.curves import Curve, Span, load_curves, memory_curves, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -34,8 +33,9 @@ def waterfall(phases: Sequence[dict[str, Any]]) -> str | None:
         return None
     with svg.style("labctl-startup"):
         figure = _figure(0.55 + 0.27 * len(rows))
-        axes = figure.add_axes((0.145, 0.42 / figure.get_figheight(), 0.845, 1 - 0.5 / figure.get_figheight()))
-        end = max(span.start + (span.seconds or 0) for span in rows) or 1.0
+        height = figure.get_figheight()
+        axes = figure.add_axes((0.145, 0.42 / height, 0.845, 1 - 0.5 / height))
+        end = max(0.001, *(span.start + (span.seconds or 0) for span in rows))
         for place, span in enumerate(rows):
             _bar(axes, place, span, end)
         axes.set_yticks(range(len(rows)), [span.name for span in rows])
@@ -49,11 +49,11 @@ def waterfall(phases: Sequence[dict[str, Any]]) -> str | None:
 def _bar(axes: Axes, place: int, span: Span, end: float) -> None:
     width = max(span.seconds or 0.0, end * 0.004)
     axes.barh(place, width, left=span.start, height=0.62, color=COLOURS.get(span.name, OTHER), linewidth=0)
-    if span.seconds:
-        said = f"{span.seconds:,.2f} s"
-    else:
-        said = f"at {span.start:,.2f} s" if span.name == "ready" else "not measured"
-    axes.annotate(said, (span.start + width, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+    said = "end unknown" if span.seconds is None else f"{span.seconds:,.2f} s"
+    if span.name == "ready" and not span.seconds:
+        said = f"at {span.start:,.2f} s"
+    place_of = (span.start + width, place)
+    axes.annotate(said, place_of, (5, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def memory(samples: Sequence[Sample], phases: Sequence[dict[str, Any]]) -> str | None:
@@ -68,8 +68,9 @@ def memory(samples: Sequence[Sample], phases: Sequence[dict[str, Any]]) -> str |
         for axes, curves, unit in ((top, upper, "GiB"), (bottom, lower, "%")):
             _panel(axes, curves, unit)
         times = [point[0] for curve in (*upper, *lower) for point in curve.points]
-        bottom.set_xlim(min(times), max(max(times), min(times) + 0.1))
-        _shade((top, bottom), spans(phases), max(times) - min(times))
+        first, last = min(times), max(times)
+        bottom.set_xlim(first, last + 0.1)
+        _shade((top, bottom), spans(phases), first, last)
         _time_axis(bottom)
         return svg.draw(figure)
 
@@ -87,18 +88,18 @@ def _panel(axes: Axes, curves: list[Curve], unit: str) -> None:
         legend.get_frame().set(facecolor=svg.GROUND, edgecolor="none", alpha=0.8)
 
 
-def _shade(panels: Sequence[Axes], found: Sequence[Span], width: float) -> None:
+def _shade(panels: Sequence[Axes], found: Sequence[Span], first: float, last: float) -> None:
     for span in found:
-        if not span.seconds:
+        if not span.seconds or span.start > last or span.start + span.seconds < first:
             continue
+        start, end = max(first, span.start), min(last, span.start + span.seconds)
         for axes in panels:
-            axes.axvspan(span.start, span.start + span.seconds, color=COLOURS.get(span.name, OTHER), alpha=0.16, lw=0)
-        if span.seconds > width * 0.0115 * len(span.name):
-            middle = span.start + span.seconds / 2
+            axes.axvspan(start, end, color=COLOURS.get(span.name, OTHER), alpha=0.16, lw=0)
+        if end - start > (last - first) * 0.0115 * len(span.name):  # where its name has room
             panels[0].text(
-                middle, 1.02, span.name, ha="center", fontsize=7.5, color=svg.FAINT, clip_on=True,
+                (start + end) / 2, 1.02, span.name, ha="center", fontsize=7.5, color=svg.FAINT,
                 transform=panels[0].get_xaxis_transform(),
-            ).set_clip_box(None)  # fmt: skip
+            )  # fmt: skip
 
 
 def _figure(height: float) -> Figure:
@@ -108,5 +109,5 @@ def _figure(height: float) -> Figure:
 
 
 def _time_axis(axes: Axes) -> None:
-    axes.set_xlabel("seconds since the run was started", fontsize=8)
+    axes.set_xlabel("seconds since the run began", fontsize=8)
     axes.tick_params(length=3)

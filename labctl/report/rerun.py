@@ -23,7 +23,9 @@ def parts(spec: RunSpec, host: str) -> list[str]:
     dashed = spec.lab.startswith("-")  # a name that would read as an option goes behind "--"
     options = [f"{name} {quote(value)}" for name, value in (("--host", host), *_options(spec))]
     flags = [] if spec.synthetic else ["--no-synthetic"]
-    return ["labctl run" if dashed else f"labctl run {lab}", *options, *flags, *([f"-- {lab}"] if dashed else [])]
+    if dashed:
+        return ["labctl run", *options, *flags, f"-- {lab}"]
+    return [f"labctl run {lab}", *options, *flags]
 
 
 def _options(spec: RunSpec) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def style(salt: str) -> Iterator[None]:
     """Matplotlib's own defaults (whatever the user's matplotlibrc says) and this page's style on top."""
     import matplotlib as mpl  # noqa: PLC0415 heavy
 
-    ours = {
+    ours: Any = {
         "svg.hashsalt": salt, "svg.fonttype": "none", "font.family": _FONTS, "font.size": 9,
         "text.color": INK, "axes.labelcolor": FAINT, "axes.edgecolor": RULE, "xtick.color": RULE,
         "ytick.color": RULE, "xtick.labelcolor": FAINT, "ytick.labelcolor": INK, "grid.color": RULE,
@@ -45,7 +45,8 @@ def draw(figure: Figure) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 heavy
 
     text = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(text, metadata=_NO_METADATA)
+    canvas: Any = FigureCanvasSVG(figure)  # print_svg has no types
+    canvas.print_svg(text, metadata=_NO_METADATA)
     drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", text.getvalue(), flags=re.DOTALL)
     drawn = re.sub(r"\s*<!DOCTYPE.*?>", "", drawn, count=1, flags=re.DOTALL)
     drawn = re.sub(r"'DejaVu Sans'(, [a-z-]+)*", _STACK, drawn)

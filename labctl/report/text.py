@@ -48,7 +48,7 @@ def line(value: object, limit: int = 200) -> str:
 
 
 def plain(value: object) -> str:
-    """Any JSON value as text: nothing for null, numbers formatted, plain values of a list joined, else JSON."""
+    """Any JSON value as text: nothing for null, numbers formatted, plain lists joined, else JSON."""
     if value is None or isinstance(value, str):
         return value or ""
     if isinstance(value, bool):
@@ -70,8 +70,7 @@ def as_json(value: object) -> str:
 
 def markdown(value: object) -> str:
     """One line of text that Markdown shows as it is: no markup, no table break, no HTML, no link."""
-    text = line(value, WHOLE).translate(_ENTITIES)
-    text = _MARKDOWN.sub(r"\\\1", text)
+    text = _MARKDOWN.sub(r"\\\1", line(value, WHOLE)).translate(_ENTITIES)
     return _LINK.sub(lambda hit: f"{hit[1]}&#58;" if hit[1] else f"{hit[2]}&#46;", text)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labctl.report import environment, figures_view, outputs
-from labctl.report.rerun import parts
+from labctl.report import cards, environment, outputs
 from labctl.report.amounts import number, seconds, size
+from labctl.report.banners import banners
+from labctl.report.rerun import parts
 from labctl.report.text import clean, line
 
 if TYPE_CHECKING:
@@ -17,34 +17,17 @@ STATUS = {
     "ok": "finished", "failed": "failed", "stopped": "stopped", "lost": "lost", "running": "running",
     "unknown": "no record",
 }  # fmt: skip
-STATUS_TEXT = {
-    "stopped": "The run was stopped before it was through. What it had recorded by then is below.",
-    "lost": "The run was lost: its supervisor ended without a word (a kill, a reboot). What it had recorded is below.",
-    "running": "The run had not ended when this page was made. What it had recorded by then is below.",
-    "unknown": "There is no record of what happened; only what was asked can be shown.",
-}
-SYNTHETIC = (
-    "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
-)
 ROWS = 500  # artifacts, phases and adjustments shown
-
-
-@dataclass(frozen=True, slots=True)
-class Banner:
-    """A loud word at the top; ``kind`` is bad, warn or info."""
-
-    kind: str
-    title: str
-    texts: tuple[str, ...] = ()
-    log: str = ""
 
 
 def view(run: Run) -> dict[str, Any]:
     """Everything that the templates name."""
     record, spec = run.record, run.spec
-    anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(record.artifacts[:ROWS])}
-    cards, absent = figures_view.cards(record.metrics, anchors)
+    artifacts = record.artifacts[:ROWS]
+    anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(artifacts)}
+    shown, absent = cards.cards(record.metrics, anchors)
     host = line(record.nodes[0].get("name"), 80) if record.nodes else ""
+    converted = bool(record.supervisor.get("converted"))
     asked = record.model.get("requested") if record.model else None
     return {
         "lab": line(spec.lab, 80) if spec else "",
@@ -55,48 +38,22 @@ def view(run: Run) -> dict[str, Any]:
         "utc": line(record.anchor.get("utc"), 40),
         "lasted": seconds(record.ended_s),
         "run_id": line(record.run_id, 160),
-        "banners": _banners(run),
-        "cards": cards,
+        "banners": banners(run),
+        "cards": shown,
         "absent": absent,
-        "others": figures_view.others(record.metrics, anchors),
-        "command": parts(spec, host or "local") if spec else [],
+        "others": cards.others(record.metrics, anchors),
+        "command": parts(spec, host or "local") if spec and not converted else [],
+        "converted": converted,
         "phases": [_phase(phase, anchors) for phase in record.phases[:ROWS]],
         "passes": outputs.passes(run.outputs, run.requests),
         "passes_cut": outputs.left_out(run.outputs),
         "asked": _asked(run),
         "adjusted": _adjusted(run),
         "nodes": [environment.node(node) for node in record.nodes[:8]],
-        "artifacts": [_artifact(item, place) for place, item in enumerate(record.artifacts[:ROWS])],
+        "artifacts": [_artifact(item, place) for place, item in enumerate(artifacts)],
         "artifacts_cut": max(0, len(record.artifacts) - ROWS),
         "notes": run.notes,
     }
-
-
-def _banners(run: Run) -> list[Banner]:
-    record, found = run.record, []
-    if record.error is not None or record.status == "failed":
-        found.append(_failure(record.error or {}))
-    if record.status in STATUS_TEXT:
-        found.append(Banner("bad", f"Status: {STATUS[record.status]}", (STATUS_TEXT[record.status],)))
-    model = record.model or {}
-    if model.get("synthetic"):
-        named = (("asked for", "requested"), ("used", "used"), ("weights", "weights"), ("why", "why"))
-        texts = tuple(f"{word}: {clean(model[key], 400)}" for word, key in named if model.get(key) is not None)
-        found.append(Banner("warn", "Synthetic model", (SYNTHETIC, " · ".join(texts))))
-    if origin := record.supervisor.get("converted"):
-        text = "This run was not recorded by labctl's runner. It was assembled afterwards from files of another origin"
-        found.append(Banner("info", "Converted run", (f"{text}: {clean(origin, 800)}",)))
-    return found
-
-
-def _failure(error: dict[str, Any]) -> Banner:
-    named = (("in phase", "phase"), ("kind", "kind"), ("exit status", "exit"))
-    where = " · ".join(f"{word}: {line(error[key], 120)}" for word, key in named if error.get(key) is not None)
-    message = clean(error.get("message"), 2000) or "The record gives no message."
-    tail = error.get("log_tail")
-    lines = tail if isinstance(tail, list) else [] if tail is None else [tail]
-    log = "\n".join(clean(item, 600) for item in lines[-60:])
-    return Banner("bad", "The run failed", tuple(text for text in (message, where) if text), log)
 
 
 def _phase(phase: dict[str, Any], anchors: dict[str, str]) -> dict[str, Any]:
@@ -106,7 +63,7 @@ def _phase(phase: dict[str, Any], anchors: dict[str, str]) -> dict[str, Any]:
         "start": number(phase.get("start")),
         "seconds": number(phase.get("seconds")),
         "reported": number(phase.get("reported_s")),
-        "source": figures_view.source(place, anchors) if place is not None else None,
+        "source": cards.source(place, anchors) if place is not None else None,
     }
 
 
@@ -120,7 +77,8 @@ def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     general = {
         "mode": spec.mode, "launcher": spec.launcher, "model": spec.model, "vLLM": spec.vllm,
         "prompts": len(work.prompts), "warm-up passes": work.warmup, "measured passes": work.repeats,
-        "seed": spec.seed, "synthetic model allowed": spec.synthetic, "sha256 of spec.json": run.record.spec_sha256,
+        "seed": spec.seed, "synthetic model allowed": spec.synthetic,
+        "sha256 of spec.json": run.record.spec_sha256,
     }  # fmt: skip
     groups = [
         ("Run", environment.pairs(general)),

@@ -53,6 +53,8 @@ def complete(run_dir: Path, run: record.RunRecord) -> None:
         run.error.setdefault("log_tail", log_tail(run_dir))
     try:
         run.phases = phases.timeline(run_dir)
+        if run.error is not None and run.error.get("phase") == "engine":
+            run.error["phase"] = phases.where_it_died(run.phases)
         run.metrics = figures.compute(run_dir)
         for node in run.nodes:
             node["samples"] = figures.sample_facts(run_dir)

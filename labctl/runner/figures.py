@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_MIB = 1024**2
-
 
 @dataclass(slots=True, kw_only=True)
 class Figure:
@@ -180,12 +178,13 @@ def _whole(text: str | None) -> int | None:
 
 
 def compile_cache(rows: list[dict[str, Any]]) -> Figure:
-    """``cold``: the compile cache was empty; ``warm``: it was not; ``off``: nothing is compiled (eager)."""
+    """``cold``: something had to be compiled; ``warm``: all of it lay in the cache; ``off``: eager, no compiling."""
     said = next((r for r in rows if r["event"] == "compile_cache"), None)
     if said is None:
         return Figure(value=None, n=0, note="the engine never came up")
-    value = "off" if said.get("eager") else "warm" if said.get("before") else "cold"
-    note = f"{said.get('before')} files before the start, {said.get('after')} after"
+    before, after = said.get("before") or 0, said.get("after") or 0
+    value = "off" if said.get("eager") else "warm" if 0 < after <= before else "cold"
+    note = f"{before} compiled files before the start, {after} after"
     return Figure(value=value, sources=[f"{rundir.EVENTS}:{said['line']}"], note=note)
 
 
@@ -234,7 +233,7 @@ def _peak(rows: list[dict[str, float | None]], key: str, note: str) -> Figure:
     if not values:
         return Figure(value=None, unit="bytes", n=0, note="not sampled on this machine")
     value, line = max(values)
-    return Figure(value=value, unit="bytes", n=len(values), sources=[f"{rundir.SAMPLES}:{line}"], note=note)
+    return Figure(value=int(value), unit="bytes", n=len(values), sources=[f"{rundir.SAMPLES}:{line}"], note=note)
 
 
 def _samples(run_dir: Path) -> Iterator[dict[str, float | None]]:

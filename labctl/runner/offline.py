@@ -95,9 +95,11 @@ def _lab_facts(lab_dir: Path) -> dict[str, Any]:
 
 
 def cache_entries() -> int:
-    """How many compiled graphs lie in vLLM's and inductor's caches (files, metadata left out)."""
-    folders = (Path(os.environ["VLLM_CACHE_ROOT"]) / "torch_compile_cache", Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
-    return sum(1 for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file())
+    """How many compiled libraries and GPU kernels lie in the caches of vLLM, inductor and Triton."""
+    names = ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+    folders = [Path(os.environ[name]) for name in names if os.environ.get(name)]
+    found = {path for folder in folders for kind in ("*.so", "*.cubin") for path in folder.rglob(kind)}
+    return len(found)
 
 
 def _generate(llm: Any, sampling: Any, asked: RunSpec, run_dir: Path, events: Events) -> None:  # noqa: ANN401 - vLLM's own

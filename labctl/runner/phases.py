@@ -19,7 +19,8 @@ CLOSES = {
     "weights_loading": "weights",
     "model_loading": "weights",
     "compile_total": "compile",
-    "cpu_warmup_done": "compile",
+    "compile_cache_saved": "compile",
+    "cpu_warmup": "profiling",
     "profiling_run": "profiling",
     "available_kv_memory": "profiling",
     "kv_cache_tokens": "kv_cache",
@@ -47,6 +48,12 @@ def timeline(run_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def where_it_died(rows: list[dict[str, Any]]) -> str:
+    """Name the place in the engine's start that was never left: ``engine, after weights``."""
+    done = [one["name"] for one in rows if one["seconds"] is not None and one["name"] in CLOSES.values()]
+    return f"engine, after {done[-1]}" if done else "engine"
+
+
 def row(name: str, start: float, stop: float | None, source: str, reported: float | None = None) -> dict[str, Any]:
     """One phase; ``stop`` None where it never ended."""
     seconds = None if stop is None else round(stop - start, 3)
@@ -70,7 +77,7 @@ def _engine(begin: dict[str, Any], end: dict[str, Any] | None, told: list[Told])
     start = begin["t"]
     for fact in told:
         phase = CLOSES.get(fact.name)
-        if phase is None or not start <= fact.t <= stop:
+        if phase is None or not start <= fact.t <= stop or fact.fields.get("stage", "done") != "done":
             continue
         # After "init engine took" the second engine config of the front end prints some of the lines again.
         if rows and rows[-1]["name"] == "engine_warmup":

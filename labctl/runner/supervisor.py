@@ -128,6 +128,8 @@ class Supervisor:
         holder = {"run_id": self.record.run_id, "pid": os.getpid(), "since": self.record.anchor["utc"]}
         held = locks.take(self.lab_dir / "locks", locks.devices(), holder)
         self.record.nodes = [machine.before(self.run_dir, self.lab_dir, asked)]
+        # Once more before the engine starts, so that a run that is lost still says on what machine it was.
+        self.record.write(self.run_dir)
         worker = self._spawn("worker", asked, held)
         sampler = self._spawn("sampler", asked, [], str(worker.pid))
         try:

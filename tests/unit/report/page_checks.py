@@ -1,0 +1,55 @@
+"""What must hold of every page, whatever the run held."""
+
+import re
+from html.parser import HTMLParser
+
+CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+TAGS = set(
+    "html head meta title style body main header h1 h2 h3 h4 p span b small strong a ul li section div code pre table "
+    "thead tbody tr th td dl dt dd details summary figure figcaption footer svg g path defs use text clippath rect "
+    "tspan".split()
+)
+
+
+class Page(HTMLParser):
+    """Tags and attributes as a browser would see them."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def check(html):
+    """Self-contained, inert, and whole. Returns the parsed page."""
+    page = Page(html)
+    assert set(page.tags) <= TAGS
+    assert ("meta", "content", CSP) in page.attributes
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name, value)
+        assert name not in {"src", "srcset", "action", "formaction", "background", "data", "poster"}
+        assert "http:" not in value
+        assert "https:" not in value
+        if name in {"href", "xlink:href"}:
+            assert value.startswith("#")
+            assert value[1:] in ids
+        assert all(hit.startswith("#") for hit in re.findall(r"url\(([^)]*)", value))
+    style = "".join(re.findall(r"<style>.*?</style>", html, re.DOTALL))
+    assert "url(" not in style
+    assert "@import" not in style
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", html)
+    assert html.rstrip().endswith("</html>")
+    return page

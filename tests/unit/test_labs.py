@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labctl import labs
+from labctl.errors import UsageError
+from labctl.runner import spec
+
+V = "0.32.0"
+
+
+def build(name: str = "offline", **over: Any) -> spec.RunSpec:
+    return labs.build(labs.read(name), vllm=V, env={}, **over)
+
+
+def test_the_tutorials_first_lab() -> None:
+    asked = build()
+    assert asked.model == "facebook/opt-125m"
+    assert asked.workload.prompts == ("Hello, my name is", "The capital of France is", "Artificial intelligence is")
+    assert asked.sampling == {"temperature": 0.8, "top_p": 0.95, "max_tokens": 100}
+
+
+def test_the_tutorials_second_lab() -> None:
+    asked = build("offline-7b")
+    assert asked.model == "Qwen/Qwen2.5-7B-Instruct"
+    assert asked.engine == {"tensor_parallel_size": 1, "gpu_memory_utilization": 0.9, "max_model_len": 2048}
+    assert asked.sampling == {"temperature": 0.7, "top_p": 0.9, "max_tokens": 256, "repetition_penalty": 1.1}
+    assert asked.workload.prompts == ("请解释什么是PagedAttention？", "大模型推理优化的主要方向有哪些？")
+
+
+@pytest.mark.parametrize("name", labs.bundled())
+@pytest.mark.parametrize("version", labs.argtables.versions())
+def test_every_lab_is_valid_for_every_version(name: str, version: str) -> None:
+    asked = labs.build(labs.read(name), vllm=version, env={})
+    assert asked.vllm == version
+
+
+def test_overrides() -> None:
+    asked = build(
+        model="m/x",
+        engine=["max-model-len=2048", "enforce_eager=true", "dtype=bfloat16"],
+        sampling=["max_tokens=5"],
+        prompts=["Hi"],
+        seed=7,
+        repeats=5,
+        synthetic=False,
+    )
+    assert asked.engine == {"max_model_len": 2048, "enforce_eager": True, "dtype": "bfloat16"}
+    assert (asked.model, asked.seed, asked.synthetic, asked.workload.repeats) == ("m/x", 7, False, 5)
+    assert asked.sampling["max_tokens"] == 5
+    assert asked.sampling["top_p"] == 0.95
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"engine": ["gpu_memory_utilisation=0.9"]}, "gpu_memory_utilization"),
+        ({"engine": ["swap_space=4"]}, "vLLM 0.32.0 has no engine argument swap_space"),
+        ({"engine": ["max_model_len"]}, "takes KEY=VALUE"),
+        ({"engine": ["max_model_len=long"]}, "max_model_len"),
+        ({"sampling": ["max_token=4"]}, "max_tokens"),
+        ({"sampling": ["max_tokens=-1"]}, "must be at least 1"),
+        ({"prompts": [""]}, "prompt 1 is empty"),
+        ({"repeats": 0}, "repeats"),
+    ],
+)
+def test_bad_overrides_never_leave_the_laptop(over: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        build(**over)
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_lab_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"no lab 'ofline'.*nearest: offline") as caught:
+        labs.read("ofline")
+    assert caught.value.next_command == "labctl labs"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model = ", "broken TOML"),
+        ("modle = 'x'", "unknown key 'modle'; nearest: mode, model"),
+        ("engine = 3", "engine must be a table"),
+        ("[env]\nPATH = '/x'", "the lab sets PATH"),
+        ("[env]\nHF_TOKEN = 'x'", "a secret never goes into a file"),
+        ("model='m'\n[workload]\nprompts=['a']\n[engine]\nmax_modle_len=1", "max_model_len"),
+        ("model='m'\n[workload]\nprompts=[]", "no prompts"),
+    ],
+)
+def test_bad_lab_files(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        build(str(path))
+
+
+def test_ones_own_lab(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("model='m/x'\nseed=3\n[workload]\nprompts=['a']\nrepeats=1\n[env]\nVLLM_CPU_KVCACHE_SPACE=4")
+    asked = build(str(path))
+    assert (asked.lab, asked.seed, asked.env) == ("mine", 3, {"VLLM_CPU_KVCACHE_SPACE": "4"})
+
+
+def test_a_missing_lab_file() -> None:
+    with pytest.raises(UsageError, match="cannot read the lab"):
+        labs.read("/no/such.toml")

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from labctl.runner.redact import MASK, Redactor
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("token hf_AbCdEfGhIjKlMnOpQrSt here", "hf_AbCdEfGhIjKlMnOpQrSt"),
+        ("non-default args: {'api_key': ['topsecretvalue'], 'seed': 0}", "topsecretvalue"),
+        ("serve --api-key topsecretvalue --port 1", "topsecretvalue"),
+        ("--api-key=topsecretvalue", "topsecretvalue"),
+        ("Authorization: Bearer abcdefgh.ijkl", "abcdefgh.ijkl"),
+        ("https://user:pa55word@index.example/simple", "pa55word"),
+        ("sk-proj-0123456789abcdefgh", "0123456789abcdefgh"),
+        ("the value is from-the-environment!", "from-the-environment"),
+        ("the value is from-the-file", "from-the-file"),
+    ],
+)
+def test_secrets_are_masked(text: str, secret: str) -> None:
+    redact = Redactor({"MY_TOKEN": "from-the-environment"}, {"HF_TOKEN": "from-the-file"})
+    masked = redact(text)
+    assert secret not in masked
+    assert MASK in masked
+
+
+def test_what_is_no_secret_stays() -> None:
+    redact = Redactor({"MAX_TOKENS": "100", "PATH": "/usr/local/bin", "TOKENIZERS_PARALLELISM": "false"})
+    text = "max_tokens=100 PATH=/usr/local/bin tokenizer false 1,071,136 tokens api_key=None"
+    assert redact(text).startswith("max_tokens=100 PATH=/usr/local/bin tokenizer false 1,071,136 tokens")
+
+
+def test_the_rest_of_an_argument_line_stays_readable() -> None:
+    masked = Redactor({})("{'api_key': ['secretsecret'], 'model': 'm'}")
+    assert masked == f"{{'api_key': {MASK}, 'model': 'm'}}"
