@@ -1,4 +1,4 @@
-"""The `ansible-inventory` program: how Ansible's programs are called, and their answer kept until a file changes."""
+"""How Ansible's programs are called, and what `ansible-inventory` said, kept until a file changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def state(inventory: Path) -> Path:
 
 
 def environment(inventory: Path) -> dict[str, str]:
-    """Variables for Ansible's programs: labctl's own configuration, and nothing of theirs in the home directory."""
+    """Variables for Ansible's programs: our configuration, and nothing of theirs in the home directory."""
     cache = state(inventory) / "cache" / "ansible"
     return {
         **os.environ,
@@ -39,7 +39,7 @@ def sources(inventory: Path) -> list[str]:
 
 
 def answer(inventory: Path) -> dict[str, Any]:
-    """Give the JSON of ``ansible-inventory --list``, kept or asked anew (a second). Raises HostUnknownError."""
+    """The JSON of ``ansible-inventory --list``, kept or asked anew (a second). Raises HostUnknownError."""
     key = _key(inventory)
     name = sha256(str(inventory).encode()).hexdigest()[:10]
     kept = state(inventory) / "cache" / f"inventory-{name}.json"
@@ -56,7 +56,9 @@ def _ask(inventory: Path) -> dict[str, Any]:
     variables = {**environment(inventory), "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
     command = [program, *sources(inventory), "--list"]
     try:
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        done = subprocess.run(  # noqa: S603 - Ansible's program beside our own interpreter
+            command, env=variables, capture_output=True, text=True, check=False
+        )
         found = json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError) as error:
         raise HostUnknownError(f"{inventory} cannot be read: {error}") from error
@@ -66,14 +68,14 @@ def _ask(inventory: Path) -> dict[str, Any]:
 
 
 def reason(stderr: str) -> str:
-    """Give what `ansible-inventory` complains of, in one line: its last own error, else the end of its output."""
+    """What `ansible-inventory` complains of, in one line: its errors, else the end of its output."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR" in line or "Failed to parse" in line or "Error parsing" in line]
+    errors = [line for line in lines if "ERROR" in line or "parse" in line]
     return " ".join((errors or lines[-1:])[:2])[:500] or "ansible-inventory said nothing"
 
 
 def _key(inventory: Path) -> str | None:
-    """Give a digest of each file's path, mtime and size; None for an inventory that is computed at each call."""
+    """Digest of each file's path, mtime and size; None for an inventory that is computed at each call."""
     computed = os.access(inventory, os.X_OK) or inventory.suffix in (".yml", ".yaml", ".py")
     if not inventory.is_file() or computed:
         return None
@@ -96,7 +98,7 @@ def _recall(kept: Path, key: str) -> dict[str, Any] | None:
 
 
 def _keep(kept: Path, key: str, found: dict[str, Any]) -> None:
-    """Write with mode 0600 (variables may hold passwords); a folder that cannot be written costs only the time."""
+    """Write with mode 0600 (variables may hold passwords); a folder that is read-only costs only time."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=kept.parent, delete=False, encoding="utf-8") as scratch:

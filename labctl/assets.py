@@ -1,4 +1,4 @@
-"""Where the folders that travel with labctl lie: beside the package in a checkout, inside it in an installed wheel."""
+"""Where the folders that travel with labctl lie: beside the package in a checkout, else inside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def folder(name: str) -> Path:
-    """Give the folder ``ansible`` or ``images``. Raises FileNotFoundError where labctl was installed without it."""
+    """The folder ``ansible`` or ``images``. Raises FileNotFoundError where labctl was installed without."""
     checkout = PACKAGE.parent
     in_checkout = (checkout / "pyproject.toml").is_file()
     found = checkout / name if in_checkout else PACKAGE / "_bundled" / name

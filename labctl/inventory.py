@@ -12,17 +12,18 @@ from labctl.errors import HostUnknownError
 
 NAME = "inventory.ini"
 MAKE_ONE = f"echo 'local ansible_connection=local' > {NAME}"
-# Where the lab lies unless the inventory says otherwise: below the project directory, or below the remote home.
+# Where the lab lies unless the inventory says: below the project directory, or below the remote home.
 LOCAL_LAB = ".labctl/local"
 REMOTE_LAB = "labctl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A machine: ``connection`` is ``local``, ``ssh`` or another of Ansible's; ``user`` and ``port`` None if unsaid.
+    """A machine: ``connection`` is ``local``, ``ssh`` or another of Ansible's.
 
     ``lab_dir``: absolute for a local host; for a remote one as written (a relative one lies below its home).
-    ``vars``: every inventory variable; it may hold a password, so it stays out of the repr.
+    ``user`` and ``port``: None where the inventory does not say. ``vars``: every inventory variable; they may
+    hold a password, so they stay out of the repr.
     """
 
     name: str
@@ -42,7 +43,8 @@ def find(start: Path | None = None) -> Path:
     named = os.environ.get("LABCTL_INVENTORY")
     if named:
         if not Path(named).exists():
-            raise HostUnknownError(f"LABCTL_INVENTORY names {named}, which does not exist", "unset LABCTL_INVENTORY")
+            what = f"LABCTL_INVENTORY names {named}, which does not exist"
+            raise HostUnknownError(what, "unset LABCTL_INVENTORY")
         return Path(named).resolve()
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
@@ -67,7 +69,7 @@ def resolve(name: str, inventory: Path | None = None) -> Host:
 
 
 def parse(answer: dict[str, Any], project: Path) -> dict[str, Host]:
-    """Hosts from the JSON of ``ansible-inventory --list``. Raises HostUnknownError for a value no host can have."""
+    """Hosts from the JSON of ``ansible-inventory --list``. Raises HostUnknownError for an odd value."""
     values = answer.get("_meta", {}).get("hostvars", {})
     names = [name for group in answer.values() for name in group.get("hosts", [])]
     return {name: _host(name, values.get(name, {}), project) for name in dict.fromkeys([*names, *values])}
@@ -80,7 +82,8 @@ def _host(name: str, values: dict[str, Any], project: Path) -> Host:
     address, port = str(values.get("ansible_host") or name), values.get("ansible_port")
     for option, value in (("lab_dir", lab_dir), ("ansible_host", address), ("ansible_port", str(port))):
         if "{{" in value:
-            raise HostUnknownError(f"host {name}: {option} is a template ({value}); labctl needs it written out")
+            what = f"host {name}: {option} is a template ({value}); labctl needs it written out"
+            raise HostUnknownError(what)
     if port is not None and not str(port).isdecimal():
         raise HostUnknownError(f"host {name}: ansible_port must be a number, not {port!r}")
     return Host(

@@ -35,8 +35,7 @@ def read(name: str) -> dict[str, Any]:
         return _parse(Path(name), Path(name).stem)
     if name in bundled():
         return _parse(_folder() / f"{name}.toml", name)
-    [(_, near)] = argtables.unknown([name], bundled())
-    hint = f"; nearest: {', '.join(near)}" if near else ""
+    hint = "".join(f"; nearest: {', '.join(near)}" for _, near in argtables.unknown([name], bundled()) if near)
     raise UsageError(f"there is no lab {name!r} (there are {', '.join(bundled())}{hint})", "labctl labs")
 
 
@@ -62,7 +61,7 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
     ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``prompts``,
     ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``synthetic``; None keeps the lab's.
     """
-    table = argtables.load(vllm)
+    table = _table(vllm)
     engine = {**lab.get("engine", {}), **_pairs("engine", over.get("engine") or (), table.engine)}
     sampling = {**lab.get("sampling", {}), **_pairs("sampling", over.get("sampling") or (), table.sampling)}
     _check("engine", engine, table.engine, table.vllm)
@@ -78,7 +77,7 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
         "lab": lab["lab"],
         "model": over.get("model") or lab.get("model", ""),
         "workload": workload,
-        "engine": {key: value for key, value in engine.items() if key not in {"model", "seed"}},
+        "engine": engine,
         "sampling": sampling,
         "seed": lab.get("seed", 0) if over.get("seed") is None else over["seed"],
         "synthetic": over.get("synthetic", True),
@@ -88,6 +87,13 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
     try:
         return spec.from_dict(data)
     except spec.SpecError as error:
+        raise UsageError(str(error)) from error
+
+
+def _table(vllm: str) -> argtables.ArgTable:
+    try:
+        return argtables.load(vllm)
+    except LookupError as error:
         raise UsageError(str(error)) from error
 
 
@@ -112,6 +118,8 @@ def _check(kind: str, given: Mapping[str, Any], known: Mapping[str, Any], versio
     ]
     if wrong:
         raise UsageError(f"vLLM {version} has no {kind} argument {'; '.join(wrong)}")
+    for name in {"model", "seed"} & set(given) if kind == "engine" else ():
+        raise UsageError(f"{name} is no engine argument of a lab: set {name} itself (--{name})")
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from labctl.inventory import Host
 
 
-def provision(
+def provision(  # noqa: PLR0913 - each is an option of the verb
     host: Host,
     *,
     check: bool = False,
@@ -33,9 +33,10 @@ def provision(
 ) -> dict[str, Any]:
     """Run the playbook on one host and give {"ok", "changed", "failed", "skipped" (tasks), "seconds"}.
 
-    ``check`` changes nothing; ``tags`` are role names; ``extra`` overrides variables of the roles; ``source`` is the
-    inventory (default: the one that ``inventory.find`` finds). ``echo`` gets one line a task; all that Ansible says is
-    kept in ``log_dir`` with mode 0600. Raises ProvisionError with the failing task, its message and the log's path.
+    ``check`` changes nothing; ``tags`` are role names; ``extra`` overrides variables of the roles; ``source``
+    is the inventory (default: what ``inventory.find`` finds). ``echo`` gets one line a task; all that Ansible
+    says is kept in ``log_dir`` with mode 0600. Raises ProvisionError with the failing task, its message and
+    the log's path.
     """
     source = source or inventory.find()
     log = log_dir / f"provision-{host.name}.log"
@@ -51,14 +52,16 @@ def provision(
         raise ProvisionError(f"Ansible could not be started for {host.name}: {error}") from error
     if progress.failure or progress.recap is None:
         what = progress.failure or f"Ansible stopped before its end; it said: {_tail(log)}"
-        raise ProvisionError(f"provisioning {host.name} failed: {what}\nThe whole log: {log}", f"labctl doctor {host.name}")
+        what = f"provisioning {host.name} failed: {what}\nThe whole log: {log}"
+        raise ProvisionError(what, f"labctl doctor {host.name}")
     return {**progress.recap, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _command(source: Path, host: Host, values: Path) -> list[str]:
     program = str(Path(sys.executable).with_name("ansible-playbook"))
     playbook = str(assets.folder("ansible") / "playbooks" / "provision.yml")
-    return [program, *ansible_inventory.sources(source), "--limit", host.name, "--extra-vars", f"@{values}", playbook]
+    which = [*ansible_inventory.sources(source), "--limit", host.name]
+    return [program, *which, "--extra-vars", f"@{values}", playbook]
 
 
 def _options(*, check: bool, tags: Sequence[str]) -> list[str]:
@@ -88,7 +91,12 @@ def _run(command: list[str], variables: dict[str, str], log: Path, echo: Callabl
     with os.fdopen(reader, "rb") as events, _private(log) as output:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own playbook
-                command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(writer,)
+                command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(writer,),
             )
         finally:
             os.close(writer)

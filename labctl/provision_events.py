@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 # A task that takes longer than this is announced while it works.
 PATIENCE_S = 2.0
-_TELLING = ("changed", "failed", "unreachable", "ignored")
+# Ansible's own task before each role, which says nothing to anyone.
+_OWN = "Validating arguments against arg spec"
 
 
 class Progress:
@@ -63,7 +64,7 @@ class Progress:
     def _result(self, event: dict[str, Any]) -> None:
         status, announced = event["status"], self._announced
         self._announced = True
-        if status in _TELLING or (status == "ok" and announced):
+        if status != "skipped" and (announced or _OWN not in event["task"]):
             self._echo(f"  {status:<8} {event['task']}")
         if status in ("failed", "unreachable") and not self.failure:
             message = " ".join(event["msg"].split())
@@ -71,7 +72,6 @@ class Progress:
             self.failure = "\n".join([f"{event['task']}: {message}", *details])
 
     def _stats(self, hosts: dict[str, dict[str, int]]) -> None:
-        names = {"ok": ("ok",), "changed": ("changed",), "failed": ("failures", "unreachable"), "skipped": ("skipped",)}
-        self.recap = {
-            name: sum(host.get(key, 0) for host in hosts.values() for key in keys) for name, keys in names.items()
-        }
+        sums = {key: sum(host[key] for host in hosts.values()) for key in ("ok", "changed", "skipped")}
+        failed = sum(host["failures"] + host["unreachable"] for host in hosts.values())
+        self.recap = {**sums, "failed": failed}

@@ -38,7 +38,7 @@ Tag: py3-none-any
 def contents() -> dict[str, bytes]:
     """Sorted {path in the wheel: bytes} of what the host gets: labctl/__init__.py and labctl/runner/**."""
     paths = [PACKAGE / "__init__.py", *(PACKAGE / "runner").rglob("*")]
-    kept = [path for path in paths if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"]
+    kept = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
     named = {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in kept}
     return dict(sorted(named.items()))
 
@@ -53,7 +53,7 @@ def checksum(files: dict[str, bytes]) -> str:
 
 @cache
 def version() -> str:
-    """Version of the runner as it lies here: ``0.1.0+r`` and the first 10 hex digits of its content's sha256."""
+    """Version of the runner that lies here: ``0.1.0+r`` and 10 hex digits of its content's sha256."""
     return f"{__version__}+r{checksum(contents())[:10]}"
 
 

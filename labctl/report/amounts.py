@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 
-_SIZES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+SIZES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+STEP = 1024
+TINY, HUGE = 1e-4, 1e15  # beyond these a number is shown with its exponent
+PLACES = ((1000, 0), (100, 1), (1, 2))  # decimals from this amount on
+SECOND = 0.5  # below it a duration is shown in milliseconds
+LONG = 1000  # seconds without decimals
+WHOLE_MS = 0.01  # from here on milliseconds without decimals
 
 
 def finite(value: object) -> float | None:
-    """The value as a finite float, or None for anything else (booleans and strings too)."""
+    """Give the value as a finite float, or None for anything else (booleans and strings too)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -19,36 +25,37 @@ def finite(value: object) -> float | None:
 
 
 def number(value: object) -> str | None:
-    """A number for reading (``29,056``, ``44.3``, ``0.84``), or None where it is no finite number."""
+    """Write a number (``29,056``, ``44.25``, ``0.84``)."""
     if (real := finite(value)) is None:
         return None
     amount = abs(real)
-    if amount >= 1e15 or 0 < amount < 1e-4:
+    if amount >= HUGE or 0 < amount < TINY:
         return f"{real:.3g}"
-    if isinstance(value, int) or real == int(real):
+    if real == int(real):
         return f"{int(real):,}"
-    if amount < 1:
-        return f"{real:.3g}"
-    places = 0 if amount >= 1000 else 1 if amount >= 100 else 2
-    return f"{real:,.{places}f}"
+    for least, places in PLACES:
+        if amount >= least:
+            return f"{real:,.{places}f}"
+    return f"{real:.3g}"
 
 
 def seconds(value: object) -> str | None:
-    """A duration: milliseconds below half a second, else seconds."""
+    """Write a duration: milliseconds below half a second, else seconds."""
     if (real := finite(value)) is None:
         return None
-    if real == 0 or abs(real) >= 0.5:
-        return f"{real:.2f} s" if 0 < abs(real) < 1000 else f"{number(real)} s"
-    return f"{real * 1000:.{0 if abs(real) >= 0.01 else 2}f} ms"
+    if real == 0 or abs(real) >= LONG:
+        return f"{number(real)} s"
+    if abs(real) >= SECOND:
+        return f"{real:.2f} s"
+    return f"{real * 1000:.{0 if abs(real) >= WHOLE_MS else 2}f} ms"
 
 
 def size(value: object) -> str | None:
-    """A number of bytes in the largest unit that keeps it at one or more."""
+    """Write a number of bytes in the largest unit that keeps it at one or more."""
     if (real := finite(value)) is None:
         return None
     step = 0
-    while abs(real) >= 1024 and step < len(_SIZES) - 1:
-        real /= 1024
+    while abs(real) >= STEP and step < len(SIZES) - 1:
+        real /= STEP
         step += 1
-    shown = int(real) if not step else round(real, 2)
-    return f"{number(shown)} {_SIZES[step]}"
+    return f"{number(round(real, 2) if step else int(real))} {SIZES[step]}"

@@ -27,7 +27,7 @@ SYNTHETIC = (
 CONVERTED = (
     "This run was not recorded by labctl's runner, but assembled afterwards from files of another origin"
 )
-LOG_LINES = 60
+LOG_LINES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +67,5 @@ def _failure(error: dict[str, Any]) -> Banner:
 
 
 def _named(data: dict[str, Any], names: Sequence[tuple[str, str]]) -> str:
-    """What is known of some keys, on one line."""
+    """Join what is known of some keys on one line."""
     return " · ".join(f"{word}: {line(data[key], 400)}" for word, key in names if data.get(key) is not None)

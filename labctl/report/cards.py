@@ -52,7 +52,7 @@ class Card:
 CARDS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Throughput", "throughput", (("first pass", "first_pass_throughput"), ("flagged", "tainted_passes"))),
     ("Start-up", "startup", (("the engine's own count", "engine_init"),)),
-    ("KV cache", "kv_tokens", (("blocks", "kv_blocks"), ("× block size", "kv_block_size"))),
+    ("KV cache", "kv_tokens", (("blocks", "kv_blocks"), ("\u00d7 block size", "kv_block_size"))),
     ("Maximum concurrency", "kv_max_concurrency", ()),
     ("Model load", "model_load_seconds", (("weights in memory", "model_load_gib"),)),
     ("Time to first token", "ttft", ()),
@@ -65,7 +65,7 @@ _IN_CARDS = {name for _, main, beside in CARDS for name in (main, *(metric for _
 
 
 def cards(metrics: Metrics, anchors: Mapping[str, str]) -> tuple[list[Card], list[str]]:
-    """The cards, and the titles of those for which the record holds nothing at all."""
+    """Make the cards, and name the titles of those for which the record holds nothing at all."""
     shown, absent = [], []
     for title, main, beside in CARDS:
         names = [main, *(metric for _, metric in beside)]
@@ -78,7 +78,7 @@ def cards(metrics: Metrics, anchors: Mapping[str, str]) -> tuple[list[Card], lis
 
 
 def others(metrics: Metrics, anchors: Mapping[str, str]) -> list[Figure]:
-    """The figures that no card shows, in the order of the record."""
+    """List the figures that no card shows, in the order of the record."""
     names = [name for name in metrics if name not in _IN_CARDS]
     return [figure(line(name, 60), metrics[name], anchors) for name in names[:OTHERS]]
 
@@ -125,7 +125,7 @@ def _spread(metric: dict[str, Any], unit: str) -> str:
     if finite(low) is not None and finite(high) is not None:
         (first, first_unit), (last, last_unit) = _value(low, unit), _value(high, unit)
         start = first if first_unit == last_unit else f"{first} {first_unit}"
-        parts.append(f"{start} – {last} {last_unit}".strip())
+        parts.append(f"{start} \u2013 {last} {last_unit}".strip())
     if (counted := number(count)) is not None:
         parts.append(f"n = {counted}")
     return ", ".join(parts)

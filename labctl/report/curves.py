@@ -36,7 +36,7 @@ class Curve(NamedTuple):
 
 
 def spans(phases: Sequence[dict[str, Any]]) -> list[Span]:
-    """The phases that can be drawn, names reduced to plain ASCII."""
+    """List the phases that can be drawn, names reduced to plain ASCII."""
     found = []
     for phase in phases[:64]:
         start, lasted = finite(phase.get("start")), finite(phase.get("seconds"))
@@ -47,7 +47,7 @@ def spans(phases: Sequence[dict[str, Any]]) -> list[Span]:
 
 
 def memory_curves(samples: Sequence[Sample]) -> list[Curve]:
-    """Memory in GiB: of each GPU, of the run, and what the machine has left."""
+    """Memory in GiB: of each GPU and of the run; without a GPU also what the machine has left."""
     curves = []
     for gpu in _gpus(samples):
         rows = [sample for sample in samples if sample["gpu"] == gpu]
@@ -55,7 +55,8 @@ def memory_curves(samples: Sequence[Sample]) -> list[Curve]:
         curves.append(_curve(f"GPU {gpu} total", rows, "gpu_mem_total", GIB, dashed=True))
     once = _once(samples)
     curves.append(_curve("memory of the run (RSS)", once, "rss", GIB))
-    curves.append(_curve("available on the machine", once, "mem_available", GIB, dashed=True))
+    if not _gpus(samples):  # beside a GPU's memory the machine's own would only set the scale
+        curves.append(_curve("available on the machine", once, "mem_available", GIB, dashed=True))
     return [curve for curve in curves if curve.points]
 
 
@@ -70,7 +71,7 @@ def load_curves(samples: Sequence[Sample]) -> list[Curve]:
 
 
 def _gpus(samples: Sequence[Sample]) -> list[str]:
-    """The first eight GPUs by name as sampled, reduced to plain ASCII by ``load``'s reader or left out."""
+    """Name the first eight GPUs that were sampled; one whose name is not plain is left out."""
     names = {str(sample["gpu"]) for sample in samples}
     return sorted(name for name in names if name.isascii() and name.isalnum())[:8]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from labctl.report.amounts import finite, size
+from labctl.report.amounts import STEP, finite, size
 from labctl.report.text import DASH, as_json, clean, line, plain
 
 if TYPE_CHECKING:
@@ -52,24 +52,24 @@ def groups(machine: object) -> list[tuple[str, Pairs]]:
 
 
 def pairs(data: object) -> Pairs:
-    """A flat object as rows, its values as the words of a configuration file."""
+    """Give a flat object as rows, its values as the words of a configuration file."""
     return [(line(name, 80), value(held)) for name, held in items(data)[:FACTS]]
 
 
 def items(data: object) -> list[tuple[Any, Any]]:
-    """The items of an object; nothing where it is none."""
+    """Give the items of an object; nothing where it is none."""
     return list(data.items()) if isinstance(data, dict) else []
 
 
 def value(held: object) -> str:
-    """A configuration value: a string as it is, anything else as JSON (``true``, ``0.9``, ``null``)."""
+    """Write a configuration value: a string as it is, anything else as JSON (``true``, ``0.9``, ``null``)."""
     return clean(held if isinstance(held, str) else as_json(held), 600)
 
 
 def with_size(name: str, held: object) -> str:
-    """A fact as text; a number of bytes also in its larger unit."""
+    """Write a fact as text; a number of bytes also in its larger unit."""
     exact = finite(held)
-    if exact is not None and name.endswith("bytes") and abs(exact) >= 1024:
+    if exact is not None and name.endswith("bytes") and abs(exact) >= STEP:
         return f"{size(held)} ({plain(held)})"
     return clean(held, 600) or DASH
 
@@ -86,7 +86,7 @@ def _flat(held: object, path: str, depth: int = 0) -> Iterator[tuple[str, object
 
 
 def _items_of(held: object) -> list[tuple[Any, Any]]:
-    """What lies in an object, or (by place) in a list of objects or lists; nothing for plain values."""
+    """List what lies in an object, or (by place) in a list of objects or lists; nothing for plain values."""
     if isinstance(held, list) and any(isinstance(item, (dict, list)) for item in held):
         return list(enumerate(held))
     return items(held)

@@ -32,7 +32,7 @@ class Pass:
 
 
 def passes(outputs: list[dict[str, Any]], requests: list[dict[str, Any]]) -> list[Pass]:
-    """Passes in the order of the file."""
+    """Group the outputs by pass, in the order of the file."""
     took = {_key(row): row for row in requests}
     grouped: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for row in outputs[:REQUESTS]:

@@ -28,8 +28,8 @@ PLOTS = (
 def warm() -> None:
     """Import what is heavy (about a second): call it in a thread while the run is still going."""
     _keep_font_cache()
-    import matplotlib.backends.backend_svg  # noqa: PLC0415
-    import matplotlib.figure  # noqa: PLC0415
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure
 
     del matplotlib
     for name in (HTML, MARKDOWN):
@@ -59,15 +59,13 @@ def build(run_dir: Path, *, into: Path | None = None) -> Path:
 
 
 def _html(context: dict[str, Any], drawn: dict[str, str | None]) -> str:
-    from markupsafe import Markup  # noqa: PLC0415
+    from markupsafe import Markup
 
     # Safe: drawn by this program; what came from the host is cleaned ASCII, escaped by matplotlib.
     inlined = {
-        name: Markup(svg.inline(text, name, label))  # noqa: S704
-        for name, _, label in PLOTS
-        if (text := drawn[name])
+        name: Markup(svg.inline(text, name, label))  # noqa: S704 ours for name, _, label in PLOTS if (text := drawn[name])
     }
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 ours
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
     return _template(HTML).render(context, plots=inlined, style=style)
 
 
@@ -78,22 +76,22 @@ def _markdown(context: dict[str, Any], drawn: dict[str, str | None]) -> str:
 
 @cache
 def _template(name: str) -> Template:
-    """A compiled template; each value but Markup is made fit for its language first, then escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
-    from markupsafe import Markup  # noqa: PLC0415
+    """Compile a template; each value but Markup is made fit for its language first, then escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     def for_html(value: object) -> object:
         return value if isinstance(value, Markup) else clean(value, WHOLE)
 
     def for_markdown(value: object) -> Markup:
-        return value if isinstance(value, Markup) else Markup(markdown(value))  # noqa: S704 escaped for Markdown
+        return value if isinstance(value, Markup) else Markup(markdown(value))  # noqa: S704 escaped just here
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         finalize=for_html if name == HTML else for_markdown,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["fenced"] = lambda value: Markup(fenced(value))  # noqa: S704 a block of code
+    environment.filters["fenced"] = lambda value: Markup(fenced(value))  # noqa: S704 a code block
     return environment.get_template(f"{name}.j2")
 
 

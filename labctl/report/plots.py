@@ -80,7 +80,8 @@ def _panel(axes: Axes, curves: list[Curve], unit: str) -> None:
         colour = CURVES[place % len(CURVES)]
         dashes, width = ("--", 1.0) if curve.dashed else ("-", 1.5)
         axes.plot(*zip(*curve.points, strict=True), color=colour, label=curve.label, ls=dashes, lw=width)
-    axes.set_ylim(bottom=0)
+    top = max((value for curve in curves for _, value in curve.points), default=0.0) or 1.0
+    axes.set_ylim(0, top * 1.28)  # room for the legend
     axes.set_ylabel(unit)
     axes.tick_params(axis="y", labelsize=8)
     if curves:
@@ -103,7 +104,7 @@ def _shade(panels: Sequence[Axes], found: Sequence[Span], first: float, last: fl
 
 
 def _figure(height: float) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415 heavy
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(8.6, height))
 

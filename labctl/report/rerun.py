@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def rerun_command(spec: RunSpec, host: str) -> str:
 
 
 def parts(spec: RunSpec, host: str) -> list[str]:
-    """The command as pieces that belong on one line each: the verb, then each option with its value."""
+    """Give the command as pieces that belong on one line each: the verb, then each option with its value."""
     lab = quote(spec.lab)
     dashed = spec.lab.startswith("-")  # a name that would read as an option goes behind "--"
     options = [f"{name} {quote(value)}" for name, value in (("--host", host), *_options(spec))]
@@ -55,11 +56,6 @@ def quote(word: object) -> str:
 def _escape(sign: str) -> str:
     if sign in "\\'":
         return f"\\{sign}"
-    if sign.isprintable():
-        return sign
-    code = ord(sign)
-    if sign in "\n\t":
-        return {"\n": "\\n", "\t": "\\t"}[sign]
-    if 0xD800 <= code <= 0xDFFF:
+    if unicodedata.category(sign) == "Cs":  # half a character: no shell can pass it on
         return "\ufffd"
-    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return sign if sign.isprintable() else sign.encode("unicode_escape").decode()

@@ -23,7 +23,7 @@ _STACK = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', 'Liberation Sans'
 @contextmanager
 def style(salt: str) -> Iterator[None]:
     """Matplotlib's own defaults (whatever the user's matplotlibrc says) and this page's style on top."""
-    import matplotlib as mpl  # noqa: PLC0415 heavy
+    import matplotlib as mpl
 
     ours: Any = {
         "svg.hashsalt": salt, "svg.fonttype": "none", "font.family": _FONTS, "font.size": 9,
@@ -41,8 +41,8 @@ def style(salt: str) -> Iterator[None]:
 
 
 def draw(figure: Figure) -> str:
-    """The standalone SVG of a figure, on the light ground."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 heavy
+    """Write the standalone SVG of a figure, on the light ground."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     text = io.StringIO()
     canvas: Any = FigureCanvasSVG(figure)  # print_svg has no types
@@ -54,7 +54,7 @@ def draw(figure: Figure) -> str:
 
 
 def inline(drawn: str, prefix: str, label: str) -> str:
-    """The same drawing for the inside of a page: ids made unique, colours as CSS variables.
+    """Fit the drawing for the inside of a page: ids made unique, colours as CSS variables.
 
     ``label`` is this project's own text, as is everything in ``drawn`` but names that were cleaned before.
     """

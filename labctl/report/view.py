@@ -68,7 +68,7 @@ def _phase(phase: dict[str, Any], anchors: dict[str, str]) -> dict[str, Any]:
 
 
 def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Groups of what was asked: the run, engine arguments, sampling arguments, environment."""
+    """Group what was asked: the run, engine arguments, sampling arguments, environment."""
     spec = run.spec
     engine = (run.record.engine or {}).get("requested")
     if spec is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -59,9 +60,8 @@ def complete(run_dir: Path, run: record.RunRecord) -> None:
         for node in run.nodes:
             node["samples"] = figures.sample_facts(run_dir)
     except Exception:  # noqa: BLE001 - a figure that cannot be made must not cost the record
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
     run.artifacts = rundir.artifacts(run_dir)
     run.write(run_dir)
     rundir.seal(run_dir)

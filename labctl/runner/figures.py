@@ -218,7 +218,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def resources(run_dir: Path) -> dict[str, Figure]:
     """Greatest memory of the worker's process tree and of the GPUs (bytes), and the sampler's rate (Hz)."""
     rows = list(_samples(run_dir))
-    times = sorted({r["t"] for r in rows if r.get("t") is not None})
+    times = sorted({t for r in rows if (t := r.get("t")) is not None})
     found = {
         "peak_rss": _peak(rows, "rss", "sum over the worker's processes, shared pages in each"),
         "peak_gpu_memory": _peak(rows, "gpu_mem_used", "greatest on one GPU"),

@@ -44,20 +44,20 @@ def run(asked: RunSpec, run_dir: Path, events: Events) -> None:
 def _engine_args(asked: RunSpec, choice: model.Choice, lab_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What LLM gets, and what the runner had to adjust to this machine, each with its reason."""
     engine = {"disable_log_stats": False, "seed": asked.seed, **asked.engine, "model": choice.used}
-    adjusted = []
+    adjusted: list[tuple[str, str | bool, str]] = []
     if choice.weights == "dummy" and "load_format" not in engine:
         adjusted.append(("load_format", "dummy", "a synthetic model of this size has no weights on disk"))
     lab = _lab_facts(lab_dir)
     if lab.get("compiler") is False and not engine.get("enforce_eager"):
         adjusted.append(("enforce_eager", True, "torch.compile needs a C++ compiler and Python headers; missing here"))
+    engine.update({key: value for key, value, _ in adjusted})
     rows = [{"key": key, "value": value, "why": why} for key, value, why in adjusted]
-    engine.update({row["key"]: row["value"] for row in rows})
     return engine, rows + (_cpu_settings(engine, choice) if lab.get("variant") == "cpu" else [])
 
 
 def _cpu_settings(engine: dict[str, Any], choice: model.Choice) -> list[dict[str, Any]]:
     """What vLLM's CPU build needs on a small machine; only what nobody asked for otherwise, each with its reason."""
-    rows = []
+    rows: list[tuple[str, int | str, str]] = []
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ and "kv_cache_memory_bytes" not in engine:
         # Left alone, vLLM's CPU worker takes 92 % of all memory, or fails when that is not free
         # (vllm/v1/worker/cpu_worker.py, 0.32.0).

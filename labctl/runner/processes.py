@@ -59,26 +59,19 @@ def of_run(run_dir: Path) -> list[int]:
     return found
 
 
-def end_run(run_dir: Path, grace: float = 5.0) -> list[int]:
-    """End what is left of a run: SIGTERM, then SIGKILL after ``grace`` seconds. Returns the pids it met."""
+def end_run(run_dir: Path, grace: float = 5.0) -> None:
+    """End what is left of a run: SIGTERM, then SIGKILL after ``grace`` seconds.
+
+    Nobody is waited for here: a parent that wants the exit status of its child must be the one to collect it.
+    """
     met = of_run(run_dir)
     for pid in met:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + (grace if met else 0)
     while of_run(run_dir) and time.monotonic() < deadline:
         time.sleep(0.05)
-        reap()
     for pid in of_run(run_dir):
         _signal(pid, signal.SIGKILL)
-    reap()
-    return met
-
-
-def reap() -> None:
-    """Collect every child that has ended."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def _signal(pid: int, number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -12,16 +11,18 @@ import subprocess
 import sys
 import time
 import traceback
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labctl.runner import clock, ending, locks, logpump, machine, processes, rundir, spec
 from labctl.runner.record import RunRecord
 from labctl.runner.redact import Redactor
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # A file kept only to be given up: its room lets the record of a run be written on a disk that filled up.
 RESERVE = ".reserve"
-_RESERVE_BYTES = 2 * 1024 * 1024
+RESERVE_BYTES = 2 * 1024 * 1024
 _STOP_GRACE = 15.0
 
 
@@ -54,7 +55,7 @@ def _detached(run_dir: Path, writer: int) -> None:
             os.dup2(target, number)
         run = Supervisor(run_dir)
         run.record.write(run_dir)
-        (run_dir / RESERVE).write_bytes(b"\0" * _RESERVE_BYTES)
+        (run_dir / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
     except Exception as error:  # noqa: BLE001 - the caller waits at the pipe: it must hear of anything
         os.write(writer, f"cannot start the run: {error}".encode())
         return
@@ -112,7 +113,8 @@ class Supervisor:
         except spec.SpecError as error:
             outcome = ending.Outcome(error={"kind": "spec", "phase": "spec", "message": str(error)})
         except Exception as error:  # noqa: BLE001 - recorded with its traceback
-            traceback.print_exc()
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
             kind = "disk_full" if ending.is_disk_full(error) else "internal"
             outcome = ending.Outcome(error={"kind": kind, "phase": "supervisor", "message": str(error)})
         (self.run_dir / RESERVE).unlink(missing_ok=True)
@@ -136,6 +138,7 @@ class Supervisor:
             full = self._watch(worker)
         finally:
             sampler.terminate()
+            sampler.wait(timeout=30)
             processes.end_run(self.run_dir)
         machine.after(self.run_dir)
         grew = (processes.oom_kills() or 0) - (self.oom_before or 0)
@@ -167,7 +170,8 @@ class Supervisor:
                     deadline = time.monotonic() + 3.0
                 if deadline is not None and time.monotonic() > deadline:
                     break
-            processes.end_run(self.run_dir, grace=1.0) if worker.poll() is None or deadline else None
+            # The worker ended and its pipe is closed, or the deadline passed: nothing of it may stay behind.
+            processes.end_run(self.run_dir, grace=1.0)
             while pump.step(timeout=0.0):
                 pass
         worker.wait(timeout=30)

@@ -1,8 +1,8 @@
 """Assemble a run directory, marked as converted, from the H100 captures of vLLM 0.25.1.
 
 ``python tests/data/convert_captures.py CAPTURES_DIR`` (needs labctl importable) writes
-``tests/data/runs/h100-offline-opt-125m-converted``. It says only what the captured files say; what they don't is
-null or absent. Times come from the log's stamps, which have whole seconds and name no time zone.
+``tests/data/runs/h100-offline-opt-125m-converted``. It says only what the captured files say; what they
+don't is null or absent. Times come from the log's stamps, which have whole seconds and name no time zone.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NAME = "h100-offline-opt-125m-converted"
 TARGET = Path(__file__).with_name("runs") / NAME
 LOG, BATCHES, SMI = rundir.ENGINE_LOG, "bench/batches.json", "machine/nvidia-smi.during.txt"
 ORIGIN = (
-    "captures/h100-vllm-0.25.1/offline-opt-125m.{log,batches.json,nvidia-smi.txt}, written by a script of its own on a "
-    "rented H100, log times 2026-11-22 14:44:39 to 14:45:37 (no time zone given); assembled by "
-    "tests/data/convert_captures.py. Phases have the log's resolution of one second. Prompts, sampling arguments, "
-    "outputs, requests and samples were not captured."
+    "captures/h100-vllm-0.25.1/offline-opt-125m.{log,batches.json,nvidia-smi.txt}, written by a script of "
+    "its own on a rented H100, log times 2026-11-22 14:44:39 to 14:45:37 (no time zone given); assembled by "
+    "tests/data/convert_captures.py. Phases have the log's resolution of one second. Prompts, sampling "
+    "arguments, outputs, requests and samples were not captured."
 )
 SHOWN_BATCH = 8  # the one of six shapes that stands as the run's throughput
 # Phase, the log text that starts it, and the text with the seconds that the engine itself reported.

@@ -1,10 +1,13 @@
 """The page of whole runs: everything that must be on it, alone on the page, and the same each time."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +16,13 @@ from labctl.runner.record import RecordError
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS / "unit" / "report"))
-from page_checks import check  # noqa: E402
+from report_page_checks import check  # type: ignore[import-not-found]  # noqa: E402
 
 RUNS = TESTS / "data" / "runs"
 CPU, H100 = RUNS / "cpu-offline", RUNS / "h100-offline-opt-125m-converted"
 
 
-def changed(tmp_path, **fields):
+def changed(tmp_path: Path, **fields: object) -> Path:
     """A copy of the CPU run with fields of the record replaced."""
     run = tmp_path / "run"
     shutil.copytree(CPU, run)
@@ -28,11 +31,11 @@ def changed(tmp_path, **fields):
     return run
 
 
-def words(html):
+def words(html: str) -> str:
     return " ".join(check(html).text.split())
 
 
-def test_the_page_says_what_must_be_said(tmp_path):
+def test_the_page_says_what_must_be_said(tmp_path: Path) -> None:
     page = build(CPU, into=tmp_path)
     assert page == tmp_path / "report.html"
     html = page.read_text(encoding="utf-8")
@@ -51,7 +54,7 @@ def test_the_page_says_what_must_be_said(tmp_path):
     assert html.count('class="request"') == 12
 
 
-def test_every_figure_points_to_an_artifact(tmp_path):
+def test_every_figure_points_to_an_artifact(tmp_path: Path) -> None:
     html = build(CPU, into=tmp_path).read_text(encoding="utf-8")
     page = check(html)
     linked = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
@@ -59,7 +62,7 @@ def test_every_figure_points_to_an_artifact(tmp_path):
     assert {value for _, name, value in page.attributes if name == "id"} >= {value[1:] for value in linked}
 
 
-def test_the_companions(tmp_path):
+def test_the_companions(tmp_path: Path) -> None:
     build(CPU, into=tmp_path)
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| KV cache | 29,056 tokens |" in markdown
@@ -72,14 +75,14 @@ def test_the_companions(tmp_path):
 
 
 @pytest.mark.parametrize("run", [CPU, H100], ids=["cpu", "h100"])
-def test_the_same_run_gives_the_same_bytes(tmp_path, run):
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path, run: Path) -> None:
     for name in ("one", "two"):
         build(run, into=tmp_path / name)
     first = {file.name: file.read_bytes() for file in (tmp_path / "one").iterdir()}
     assert first == {file.name: file.read_bytes() for file in (tmp_path / "two").iterdir()}
 
 
-def test_the_report_goes_beside_the_run_and_replaces_an_older_one(tmp_path):
+def test_the_report_goes_beside_the_run_and_replaces_an_older_one(tmp_path: Path) -> None:
     run = changed(tmp_path)
     assert build(run) == run / "report" / "report.html"
     (run / "samples.csv").unlink()
@@ -88,7 +91,7 @@ def test_the_report_goes_beside_the_run_and_replaces_an_older_one(tmp_path):
     assert "samples.csv is not in the run directory." in (run / "report" / "report.html").read_text("utf-8")
 
 
-def test_a_failed_run_says_where_and_why(tmp_path):
+def test_a_failed_run_says_where_and_why(tmp_path: Path) -> None:
     error = {
         "kind": "out_of_memory", "phase": "kv_cache", "message": "No available memory for the cache blocks.",
         "exit": 1, "log_tail": ["ValueError: No available memory", "Engine core initialization failed."],
@@ -113,11 +116,11 @@ def test_a_failed_run_says_where_and_why(tmp_path):
         ("running", "had not ended"),
     ],
 )
-def test_a_run_that_did_not_end_well(tmp_path, status, said):
+def test_a_run_that_did_not_end_well(tmp_path: Path, status: str, said: str) -> None:
     assert said in words(build(changed(tmp_path, status=status)).read_text(encoding="utf-8"))
 
 
-def test_a_converted_run_says_so(tmp_path):
+def test_a_converted_run_says_so(tmp_path: Path) -> None:
     text = words(build(H100, into=tmp_path).read_text(encoding="utf-8"))
     for expected in (
         "Converted run",
@@ -131,12 +134,12 @@ def test_a_converted_run_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["spec.json", "record.json"])
-def test_one_of_spec_and_record_is_enough(tmp_path, missing):
+def test_one_of_spec_and_record_is_enough(tmp_path: Path, missing: str) -> None:
     run = changed(tmp_path)
     (run / missing).unlink()
     assert f"{missing} is not in the run directory." in words(build(run).read_text(encoding="utf-8"))
 
 
-def test_a_directory_without_both_is_no_run(tmp_path):
+def test_a_directory_without_both_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no run directory"):
         build(tmp_path)

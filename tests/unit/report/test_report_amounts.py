@@ -1,12 +1,14 @@
+from __future__ import annotations
+
 import pytest
 
 from labctl.report import amounts
 
-NO_NUMBERS = [None, True, "7", [], {}, float("nan"), float("inf"), 10**400]
+NO_NUMBERS: list[object] = [None, True, "7", [], {}, float("nan"), float("inf"), 10**400]
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS)
-def test_what_is_no_finite_number_is_none(value):
+def test_what_is_no_finite_number_is_none(value: object) -> None:
     for function in (amounts.finite, amounts.number, amounts.seconds, amounts.size):
         assert function(value) is None
 
@@ -25,7 +27,7 @@ def test_what_is_no_finite_number_is_none(value):
         (10**20, "1e+20"),
     ],
 )
-def test_number(value, shown):
+def test_number(value: object, shown: object) -> None:
     assert amounts.number(value) == shown
 
 
@@ -40,7 +42,7 @@ def test_number(value, shown):
         (12345, "12,345 s"),
     ],
 )
-def test_seconds(value, shown):
+def test_seconds(value: object, shown: object) -> None:
     assert amounts.seconds(value) == shown
 
 
@@ -54,5 +56,5 @@ def test_seconds(value, shown):
         (1e30, "867,361,737,988 EiB"),
     ],
 )
-def test_size(value, shown):
+def test_size(value: object, shown: object) -> None:
     assert amounts.size(value) == shown

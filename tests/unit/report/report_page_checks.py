@@ -1,37 +1,42 @@
 """What must hold of every page, whatever the run held."""
 
+from __future__ import annotations
+
 import re
 from html.parser import HTMLParser
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-TAGS = set(
-    "html head meta title style body main header h1 h2 h3 h4 p span b small strong a ul li section div code pre table "
-    "thead tbody tr th td dl dt dd details summary figure figcaption footer svg g path defs use text clippath rect "
-    "tspan".split()
-)
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "h3", "h4", "p",
+    "span", "b", "small", "strong", "a", "ul", "li", "section", "div", "code", "pre", "table", "thead",
+    "tbody", "tr", "th", "td", "dl", "dt", "dd", "details", "summary", "figure", "figcaption", "footer",
+    "svg", "g", "path", "defs", "use", "text", "clippath", "rect", "tspan",
+}  # fmt: skip
 
 
 class Page(HTMLParser):
     """Tags and attributes as a browser would see them."""
 
-    def __init__(self, html):
+    def __init__(self, html: str) -> None:
         super().__init__()
-        self.tags, self.attributes, self.words = [], [], []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
         self.feed(html)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.words.append(data)
 
     @property
-    def text(self):
+    def text(self) -> str:
         return " ".join(self.words)
 
 
-def check(html):
+def check(html: str) -> Page:
     """Self-contained, inert, and whole. Returns the parsed page."""
     page = Page(html)
     assert set(page.tags) <= TAGS

@@ -1,16 +1,24 @@
 """A host that sends anything at all: the page is built, and nothing in it acts."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from page_checks import check
+from report_page_checks import check  # type: ignore[import-not-found]
 
 from labctl.report import build
 from labctl.runner.record import RecordError
 from labctl.runner.spec import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Change = Callable[[Any, Any], Any]
 
 GOOD = Path(__file__).parents[2] / "data" / "runs" / "cpu-offline"
 MARK = "zq7"  # stands in every evil text: the proof that it reached the page as text
@@ -23,7 +31,7 @@ TEXTS = [
     f"{{{{ 7 * 7 }}}} {{% raw %}} $\\frac{{1}}{{2}}$ ]]> --> {MARK} \ud800",
     f"{MARK}" * 3_000,
 ]
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     -1,
@@ -40,7 +48,7 @@ VALUES = [
 ]
 
 
-def everywhere(data, evil, *, top=True):
+def everywhere(data: object, evil: object, *, top: bool = True) -> object:
     """The data with each plain value replaced, and with an evil key beside the known ones."""
     if isinstance(data, dict):
         changed = {key: everywhere(value, evil, top=False) for key, value in data.items()}
@@ -50,9 +58,9 @@ def everywhere(data, evil, *, top=True):
     return evil
 
 
-def one_level(data, evil):
+def one_level(data: dict[str, Any], evil: object) -> dict[str, object]:
     """Objects in lists and objects of the record with each field replaced, whatever it held."""
-    changed = {}
+    changed: dict[str, object] = {}
     for key, value in data.items():
         if isinstance(value, dict):
             changed[key] = {
@@ -65,7 +73,7 @@ def one_level(data, evil):
     return changed
 
 
-def run_with(tmp_path, evil, change):
+def run_with(tmp_path: Path, evil: object, change: Change) -> Path:
     run = tmp_path / "run"
     shutil.copytree(GOOD, run)
     record = json.loads((run / "record.json").read_text())
@@ -94,7 +102,7 @@ def run_with(tmp_path, evil, change):
 
 @pytest.mark.parametrize("change", [everywhere, one_level])
 @pytest.mark.parametrize("evil", TEXTS, ids=[f"text{n}" for n in range(len(TEXTS))])
-def test_evil_text_is_only_text(tmp_path, evil, change):
+def test_evil_text_is_only_text(tmp_path: Path, evil: object, change: Change) -> None:
     page = build(run_with(tmp_path, evil, change))
     html = page.read_text(encoding="utf-8")
     assert MARK in check(html).text
@@ -107,17 +115,19 @@ def test_evil_text_is_only_text(tmp_path, evil, change):
             assert not re.search("<script|onerror|<iframe|<img", file.read_text(encoding="utf-8"))
 
 
-def outside_fences(markdown):
+def outside_fences(markdown: str) -> str:
     return re.sub(r"^(`{3,})text\n.*?^\1$", "", markdown, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("change", [everywhere, one_level])
 @pytest.mark.parametrize("evil", VALUES, ids=[f"value{n}" for n in range(len(VALUES))])
-def test_a_value_of_any_type_is_no_crash(tmp_path, evil, change):
+def test_a_value_of_any_type_is_no_crash(
+    tmp_path: Path, evil: object, change: Change
+) -> None:
     check(build(run_with(tmp_path, evil, change)).read_text(encoding="utf-8"))
 
 
-def test_a_hostile_spec_is_an_error_of_its_own(tmp_path):
+def test_a_hostile_spec_is_an_error_of_its_own(tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(GOOD, run)
     spec = json.loads((run / "spec.json").read_text())
@@ -134,13 +144,13 @@ def test_a_hostile_spec_is_an_error_of_its_own(tmp_path):
             build(run)
 
 
-def test_a_record_nested_too_deep_is_an_error_of_its_own(tmp_path):
+def test_a_record_nested_too_deep_is_an_error_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text("[" * 200_000)
     with pytest.raises(RecordError):
         build(tmp_path)
 
 
-def test_links_are_not_followed(tmp_path):
+def test_links_are_not_followed(tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(GOOD, run)
     (run / "outputs.jsonl").unlink()

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import pytest
 
 from labctl.report import text
@@ -18,11 +20,11 @@ from labctl.report import text
         ("\x1b", ""),
     ],
 )
-def test_clean_removes_control_codes_and_shows_hidden_signs(raw, shown):
+def test_clean_removes_control_codes_and_shows_hidden_signs(raw: str, shown: object) -> None:
     assert text.clean(raw) == shown
 
 
-def test_clean_cuts_with_a_note_once():
+def test_clean_cuts_with_a_note_once() -> None:
     cut = text.clean("x" * 9000)
     assert cut.startswith("x" * 4000)
     assert cut.endswith("… [cut: 9,000 characters in all]")
@@ -30,7 +32,7 @@ def test_clean_cuts_with_a_note_once():
     assert len(text.clean("\x1b[0m" * 50_000)) < 100
 
 
-def test_line_is_one_line():
+def test_line_is_one_line() -> None:
     assert text.line("a\n b\tc") == "a b c"
 
 
@@ -46,12 +48,12 @@ def test_line_is_one_line():
         ({1, 2} - {1, 2}, '"set()"'),
     ],
 )
-def test_plain_is_total(value, shown):
+def test_plain_is_total(value: object, shown: object) -> None:
     assert text.plain(value) == shown
 
 
-def test_deep_nesting_is_no_error():
-    deep: list = []
+def test_deep_nesting_is_no_error() -> None:
+    deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
     assert text.clean(deep) == "[cannot be shown]"
@@ -70,10 +72,10 @@ def test_deep_nesting_is_no_error():
         ("events.jsonl:12", "events.jsonl:12"),
     ],
 )
-def test_markdown_is_inert(raw, shown):
+def test_markdown_is_inert(raw: str, shown: object) -> None:
     assert text.markdown(raw) == shown
 
 
-def test_a_fence_is_longer_than_any_inside():
+def test_a_fence_is_longer_than_any_inside() -> None:
     block = text.fenced("a\n````\n# not a heading")
     assert block == "`````text\na\n````\n# not a heading\n`````"

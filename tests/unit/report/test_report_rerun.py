@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import shlex
+from typing import Any
 
 import pytest
 
@@ -6,12 +9,12 @@ from labctl.report.rerun import quote, rerun_command
 from labctl.runner.spec import RunSpec, Workload
 
 
-def spec(**changes):
+def spec(**changes: Any) -> RunSpec:  # noqa: ANN401 fields of a spec
     work = Workload(prompts=changes.pop("prompts", ("Hello, my name is", "it's")), repeats=3)
     return RunSpec(**{"lab": "offline", "model": "facebook/opt-125m", "workload": work, **changes})
 
 
-def test_the_command_says_everything_that_was_asked():
+def test_the_command_says_everything_that_was_asked() -> None:
     asked = spec(
         engine={"enforce_eager": True, "max_model_len": 2048, "dtype": "float16", "load": None},
         sampling={"temperature": 0.8, "stop": ["a b", "。"]},
@@ -22,20 +25,22 @@ def test_the_command_says_everything_that_was_asked():
     assert words == [
         "labctl", "run", "offline", "--host", "gpu1", "--model", "facebook/opt-125m",
         "--engine", "dtype=float16", "--engine", "enforce_eager=true", "--engine", "load=null",
-        "--engine", "max_model_len=2048", "--sampling", 'stop=["a b", "。"]', "--sampling", "temperature=0.8",
-        "--prompt", "Hello, my name is", "--prompt", "it's", "--seed", "7", "--repeats", "3", "--no-synthetic",
+        "--engine", "max_model_len=2048",
+        "--sampling", 'stop=["a b", "。"]', "--sampling", "temperature=0.8",
+        "--prompt", "Hello, my name is", "--prompt", "it's",
+        "--seed", "7", "--repeats", "3", "--no-synthetic",
     ]  # fmt: skip
 
 
-def test_only_what_is_needed():
+def test_only_what_is_needed() -> None:
     assert rerun_command(spec(prompts=("x",)), "local") == (
         "labctl run offline --host local --model facebook/opt-125m --prompt x --seed 0 --repeats 3"
     )
 
 
-def test_chinese_stays_readable():
-    assert "--prompt '请解释 PagedAttention？'" in rerun_command(
-        spec(prompts=("请解释 PagedAttention？",)), "local"
+def test_chinese_stays_readable() -> None:
+    assert "--prompt '请解释 PagedAttention'" in rerun_command(
+        spec(prompts=("请解释 PagedAttention",)), "local"
     )
 
 
@@ -51,16 +56,16 @@ def test_chinese_stays_readable():
         ("\U000e0041", "$'\\U000e0041'"),
     ],
 )
-def test_a_pasted_word_does_nothing_but_be_a_word(word, quoted):
+def test_a_pasted_word_does_nothing_but_be_a_word(word: str, quoted: str) -> None:
     assert quote(word) == quoted
 
 
-def test_a_lab_that_looks_like_an_option_is_none():
+def test_a_lab_that_looks_like_an_option_is_none() -> None:
     command = rerun_command(spec(lab="--host=evil"), "local")
     assert command.startswith("labctl run --host local ")
     assert command.endswith(" -- --host=evil")
 
 
-def test_wrong_types_do_not_fail():
+def test_wrong_types_do_not_fail() -> None:
     odd = spec(lab="x", engine={"a": float("inf"), "b": {"c": [1]}})
     assert "--engine a=Infinity --engine 'b={\"c\": [1]}'" in rerun_command(odd, "local")

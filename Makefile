@@ -1,0 +1,78 @@
+# labctl: everything that is installed here lies below .labctl (see `make clean-all`); runs stay in runs/.
+VENV := .labctl/venv
+DEV := .labctl/dev
+BOOTSTRAP := ansible/bootstrap.sh
+SOURCES := pyproject.toml labctl/__init__.py ansible/locks/uv.txt ansible/locks/build.txt $(BOOTSTRAP)
+HOST ?= local
+LAB ?= offline
+
+export PYTHON
+
+.PHONY: help demo test test-all lint types unit integration bench lock clean clean-all
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.stamp ## provision this machine and run the lab `offline` with the real vLLM, up to the report
+	@$(VENV)/bin/labctl provision $(HOST)
+	@$(VENV)/bin/labctl run $(LAB) --host $(HOST)
+
+test: lint types unit integration ## every check and test
+
+test-all: test ## and the slow ones
+	$(DEV)/bin/python -m pytest -m slow tests
+
+lint: $(DEV)/.stamp ## style of Python, imports, Ansible, shell and Dockerfiles
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/lint-imports
+	cd ansible && PATH="$(CURDIR)/$(DEV)/bin:$$PATH" ANSIBLE_HOME="$(CURDIR)/.labctl/cache/ansible" ansible-lint --offline -q
+	$(DEV)/bin/shellcheck .ci/run $(BOOTSTRAP)
+	$(if $(wildcard images/Dockerfile),$(DEV)/bin/hadolint images/Dockerfile)
+
+types: $(DEV)/.stamp ## mypy --strict
+	$(DEV)/bin/mypy
+
+unit: $(DEV)/.stamp ## tests without network, processes or clock
+	$(DEV)/bin/python -m pytest tests/unit
+
+integration: $(DEV)/.stamp ## tests with the real Ansible and the real vLLM
+	$(DEV)/bin/python -m pytest -m "not slow" tests --ignore tests/unit --ignore tests/benchmarks
+
+bench: $(DEV)/.stamp $(VENV)/.stamp ## what labctl costs, in interleaved pairs
+	$(DEV)/bin/python tests/benchmarks/run.py
+
+$(VENV)/.stamp: requirements.lock $(SOURCES)
+	@$(BOOTSTRAP) $(VENV) requirements.lock
+	@touch $@
+
+$(DEV)/.stamp: tests/requirements.lock $(SOURCES)
+	@$(BOOTSTRAP) $(DEV) tests/requirements.lock
+	@touch $@
+
+# Locks are made against PyPI alone: an index that holds some files of a release would put only their hashes into the
+# lock. PyTorch's CPU wheel comes from PIP_FIND_LINKS. UPGRADE=--upgrade moves the pins.
+UV := PIP_CONFIG_FILE=/dev/null PIP_EXTRA_INDEX_URL= UV_CACHE_DIR=.labctl/cache/uv \
+	$(DEV)/bin/python ansible/roles/python_env/files/pip_to_uv.py $(DEV)/bin/uv
+COMPILE := $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--no-emit-find-links --python-version 3.11 $(UPGRADE)
+UNIVERSAL := $(COMPILE) --universal --fork-strategy fewest
+
+lock: $(DEV)/.stamp ## make every lock anew from what it is made of
+	$(UNIVERSAL) ansible/locks/uv.in -o ansible/locks/uv.txt
+	$(UNIVERSAL) ansible/locks/build.in -o ansible/locks/build.txt
+	$(UNIVERSAL) pyproject.toml -c ansible/locks/uv.txt -o requirements.lock
+	$(UNIVERSAL) pyproject.toml tests/requirements.in -c requirements.lock -o tests/requirements.lock
+	for input in ansible/locks/vllm-*-cpu.in; do \
+		$(COMPILE) --python-platform x86_64-manylinux_2_28 --override "$${input%.in}.override" \
+			"$$input" -o "$${input%.in}.txt" || exit 1; \
+	done
+
+clean: ## remove what tests and linters leave
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .ansible ansible/.ansible dist
+	find labctl tests ansible -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## remove everything that was installed; runs/ stays
+	rm -rf .labctl
+	@echo "Removed .labctl (environments, caches, the lab of host local). Kept: runs/"
