@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -68,10 +69,11 @@ def _ask(inventory: Path) -> dict[str, Any]:
 
 
 def reason(stderr: str) -> str:
-    """What `ansible-inventory` complains of, in one line: its errors, else the end of its output."""
+    """What `ansible-inventory` complains of, in one line: its first error, else the end of its output."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR" in line or "parse" in line]
-    return " ".join((errors or lines[-1:])[:2])[:500] or "ansible-inventory said nothing"
+    errors = [line for line in lines if line.startswith("[ERROR]") or "Failed to parse inventory: " in line]
+    first = (errors or lines[-1:] or ["ansible-inventory said nothing"])[0]
+    return re.sub(r"^\[\w+\]: |Failed to parse inventory with '\w+' plugin: ", "", first)[:500]
 
 
 def _key(inventory: Path) -> str | None:

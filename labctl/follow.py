@@ -42,7 +42,8 @@ def follow(
             # A supervisor that was killed cannot say so: the host is asked, and seals the run as lost.
             start.control(path.name, "seal")
             asked = time.monotonic()
-        show(events.open_phase(events.read(path)) or "start", now - began)
+        told = events.read(path)
+        show(events.open_phase(told) or ("ending" if told else "starting"), now - began)
         time.sleep(_POLL)
     runs.fetch(session, remote_dir, path)
     return runs.load(path).record

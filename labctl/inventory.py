@@ -54,7 +54,7 @@ def find(start: Path | None = None) -> Path:
 
 
 def hosts(inventory: Path) -> dict[str, Host]:
-    """Every host of the inventory, in its order. Raises HostUnknownError where it cannot be read."""
+    """Every host of the inventory, in Ansible's order. Raises HostUnknownError where it cannot be read."""
     return parse(ansible_inventory.answer(inventory), inventory.parent)
 
 

@@ -57,7 +57,7 @@ CARDS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Model load", "model_load_seconds", (("weights in memory", "model_load_gib"),)),
     ("Time to first token", "ttft", ()),
     ("Latency of a request", "latency", ()),
-    ("Tokens of a pass", "output_tokens", (("prompt tokens", "prompt_tokens"),)),
+    ("Output tokens", "output_tokens", (("prompt tokens", "prompt_tokens"),)),
     ("Peak memory", "peak_rss", (("GPU memory", "peak_gpu_memory"), ("sampled at", "sampler_rate"))),
     ("Compile cache", "compile_cache", (("torch.compile", "compile_seconds"),)),
 )

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from labctl import runs
 from labctl.report.amounts import finite
 from labctl.runner import record as records
 from labctl.runner import rundir
@@ -32,6 +33,7 @@ class Run:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    host: object = None  # the inventory's name for it, which only the laptop knows
 
 
 def read(run_dir: Path) -> Run:
@@ -41,9 +43,10 @@ def read(run_dir: Path) -> Run:
     if asked is None and happened is None:
         raise records.RecordError(f"{run_dir} is no run directory: neither {rundir.SPEC} nor {rundir.RECORD}")
     run = Run(
-        spec=None if asked is None else _spec(asked),
-        record=_no_record(run_dir.name) if happened is None else _record(happened),
+        spec=None if asked is None else specs.from_json(asked),
+        record=_no_record(run_dir.name) if happened is None else records.from_json(happened),
         notes=notes,
+        host=runs.origin(run_dir).get("host"),
     )
     run.samples = _samples(_text(run_dir, rundir.SAMPLES, notes), notes)
     run.outputs = _rows(_text(run_dir, rundir.OUTPUTS, notes), rundir.OUTPUTS, notes)
@@ -65,25 +68,6 @@ def _text(run_dir: Path, name: str, notes: list[str]) -> str | None:
     if len(data) > CAP:
         notes.append(f"{name} is larger than {CAP // 2**20} MiB: only its beginning was read.")
     return data[:CAP].decode("utf-8", "replace")
-
-
-def _spec(text: str) -> specs.RunSpec:
-    try:
-        spec = specs.from_json(text)
-    except (AttributeError, TypeError, RecursionError) as error:
-        raise specs.SpecError(f"spec.json has another shape: {error}") from error
-    if not isinstance(spec.lab, str):
-        raise specs.SpecError("spec.json: lab must be a name")
-    if not all(isinstance(held, dict) for held in (spec.engine, spec.sampling, spec.env)):
-        raise specs.SpecError("spec.json: engine, sampling and env must be objects")
-    return spec
-
-
-def _record(text: str) -> records.RunRecord:
-    try:
-        return records.from_json(text)
-    except RecursionError as error:
-        raise records.RecordError("record.json is nested too deep") from error
 
 
 def _no_record(name: str) -> records.RunRecord:

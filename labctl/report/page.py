@@ -63,7 +63,9 @@ def _html(context: dict[str, Any], drawn: dict[str, str | None]) -> str:
 
     # Safe: drawn by this program; what came from the host is cleaned ASCII, escaped by matplotlib.
     inlined = {
-        name: Markup(svg.inline(text, name, label))  # noqa: S704 ours for name, _, label in PLOTS if (text := drawn[name])
+        name: Markup(svg.inline(text, name, label))  # noqa: S704
+        for name, _, label in PLOTS
+        if (text := drawn[name])
     }
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704
     return _template(HTML).render(context, plots=inlined, style=style)

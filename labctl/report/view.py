@@ -26,7 +26,7 @@ def view(run: Run) -> dict[str, Any]:
     artifacts = record.artifacts[:ROWS]
     anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(artifacts)}
     shown, absent = cards.cards(record.metrics, anchors)
-    host = line(record.nodes[0].get("name"), 80) if record.nodes else ""
+    host = line(run.host or (record.nodes[0].get("name") if record.nodes else ""), 80)
     converted = bool(record.supervisor.get("converted"))
     asked = record.model.get("requested") if record.model else None
     return {

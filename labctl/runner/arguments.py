@@ -12,15 +12,22 @@ class ArgumentError(RuntimeError):
     """An engine or sampling argument that the installed vLLM does not know."""
 
 
-def check(engine: dict[str, Any], sampling: dict[str, Any], version: str) -> None:
-    """Raise ArgumentError naming every unknown argument and its nearest names in vLLM ``version``."""
+def known() -> dict[str, set[str]]:
+    """Names of the engine and sampling arguments of the vLLM that is installed."""
     from vllm import LLM, SamplingParams
     from vllm.engine.arg_utils import EngineArgs
 
-    known = {field.name for field in dataclasses.fields(EngineArgs)} | set(inspect.signature(LLM).parameters)
-    wrong = [_sentence("engine", name, known) for name in sorted(set(engine) - known)]
-    known = set(inspect.signature(SamplingParams).parameters)
-    wrong += [_sentence("sampling", name, known) for name in sorted(set(sampling) - known)]
+    engine = {field.name for field in dataclasses.fields(EngineArgs)} | set(inspect.signature(LLM).parameters)
+    return {"engine": engine, "sampling": set(inspect.signature(SamplingParams).parameters)}
+
+
+def check(engine: dict[str, Any], sampling: dict[str, Any], version: str) -> None:
+    """Raise ArgumentError naming every unknown argument and its nearest names in vLLM ``version``."""
+    names = known()
+    given = {"engine": engine, "sampling": sampling}
+    wrong = [
+        _sentence(kind, name, names[kind]) for kind in given for name in sorted(set(given[kind]) - names[kind])
+    ]
     if wrong:
         raise ArgumentError(f"vLLM {version} on this host: " + "; ".join(wrong))
 

@@ -20,7 +20,7 @@ CLOSES = {
     "model_loading": "weights",
     "compile_total": "compile",
     "compile_cache_saved": "compile",
-    "cpu_warmup": "profiling",
+    "cpu_warmup": "compile",
     "profiling_run": "profiling",
     "available_kv_memory": "profiling",
     "kv_cache_tokens": "kv_cache",
@@ -82,7 +82,11 @@ def _engine(begin: dict[str, Any], end: dict[str, Any] | None, told: list[Told])
         # After "init engine took" the second engine config of the front end prints some of the lines again.
         if rows and rows[-1]["name"] == "engine_warmup":
             break
-        reported = fact.fields.get("seconds")
+        if fact.name == "cpu_warmup" and any(one["name"] == "profiling" for one in rows):
+            # The CPU worker compiles within its warm-up; where its compiler says so itself, that was told before.
+            phase = "profiling"
+        # What vLLM calls the engine's initialisation takes in several phases: a figure of its own.
+        reported = None if fact.name == "engine_init" else fact.fields.get("seconds")
         source = f"{rundir.ENGINE_LOG}:{fact.line}"
         if rows and rows[-1]["name"] == phase:
             last = rows.pop()

@@ -59,7 +59,7 @@ def from_json(text: str) -> RunRecord:
     """Read ``record.json``. Raises RecordError for broken JSON, a newer schema, or a wrong shape."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"record.json is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise RecordError("record.json holds no object")

@@ -97,6 +97,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
+_KINDS: dict[str, type] = {
+    "lab": str, "model": str, "mode": str, "launcher": str, "engine": dict, "sampling": dict, "synthetic": bool, "env": dict,
+}  # fmt: skip
+
+
 def _check_sampling(sampling: dict[str, Any]) -> None:
     for name, (low, high) in _BOUNDS.items():
         value = sampling.get(name)
@@ -113,7 +118,7 @@ def from_json(text: str) -> RunSpec:
     """Read ``spec.json``. Raises SpecError for broken JSON, a newer schema, unknown or missing keys."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"spec.json is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise SpecError("spec.json holds no object")
@@ -136,6 +141,9 @@ def from_dict(data: dict[str, Any]) -> RunSpec:
     missing = [name for name in ("lab", "model") if name not in data]
     if missing:
         raise SpecError(f"the spec lacks {' and '.join(missing)}")
+    for name, kind in _KINDS.items():
+        if name in data and not isinstance(data[name], kind):
+            raise SpecError(f"{name} in the spec has the wrong type: {type(data[name]).__name__}")
     spec = RunSpec(**{**data, "workload": Workload(**{**work, "prompts": tuple(prompts)})})
     spec.check()
     return spec

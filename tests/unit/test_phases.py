@@ -51,7 +51,16 @@ def test_the_start_of_a_real_h100_engine(tmp_path: Path) -> None:
 def test_the_start_of_a_real_cpu_engine(tmp_path: Path, kind: str) -> None:
     assemble(tmp_path, DATA / "cpu-vllm-0.32.0-logs" / f"offline-compiled-{kind}.log", ENGINE)
     found = names(phases.timeline(tmp_path))
-    assert found == ["config", "init", "weights", "compile", "profiling", "kv_cache", "engine_warmup", "ready"]
+    assert found == [
+        "config",
+        "init",
+        "weights",
+        "compile",
+        "profiling",
+        "kv_cache",
+        "engine_warmup",
+        "ready",
+    ]
 
 
 def test_phases_follow_each_other_without_gap(tmp_path: Path) -> None:
@@ -74,7 +83,9 @@ def test_a_run_that_died_names_the_last_place(tmp_path: Path) -> None:
 
 
 def test_a_log_nobody_knows_costs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "noise.log").write_bytes(b"\xff\xfe what is this\n" * 50 + b"INFO something new [x.py:1] took 3 s\n")
+    (tmp_path / "noise.log").write_bytes(
+        b"\xff\xfe what is this\n" * 50 + b"INFO something new [x.py:1] took 3 s\n"
+    )
     assemble(tmp_path, tmp_path / "noise.log", ENGINE)
     assert names(phases.timeline(tmp_path)) == ["ready"]
 

@@ -33,6 +33,8 @@ class CallbackModule(CallbackBase):
             os.write(self._fd, (json.dumps({"event": event, **more}, default=str) + "\n").encode())
 
     def _result(self, status, result):
+        if result._task.action.endswith("include_tasks"):
+            return
         data = result._result
         message = data.get("msg") or data.get("reason") or ""
         details = data.get("stderr") or data.get("module_stderr") or ""

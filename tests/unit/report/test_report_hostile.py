@@ -84,10 +84,9 @@ def run_with(tmp_path: Path, evil: object, change: Change) -> Path:
         record[key] = evil if isinstance(evil, str) else "x"
     (run / "record.json").write_text(json.dumps(record))
     for name in ("outputs.jsonl", "requests.jsonl"):
-        rows = [dict.fromkeys(json.loads(line), evil) for line in (run / name).read_text().splitlines()]
-        (run / name).write_text(
-            "".join(json.dumps(row) + "\n" for row in rows) + "[1]\nnot json\n" + "[" * 50_000
-        )
+        lines = (run / name).read_text().splitlines()
+        replaced = [json.dumps(dict.fromkeys(json.loads(line), evil)) for line in lines]
+        (run / name).write_text("\n".join([*replaced, "[1]", "not json", "[" * 50_000]))
     header, *rows = (run / "samples.csv").read_text().splitlines()
     cell = str(evil)[:5000].replace("\n", " ").encode("utf-8", "replace").decode()
     bad = ["".join(f"{cell}," for _ in header.split(",")), "nan," * 15, "1e999," * 15, "0.1"]
@@ -121,9 +120,7 @@ def outside_fences(markdown: str) -> str:
 
 @pytest.mark.parametrize("change", [everywhere, one_level])
 @pytest.mark.parametrize("evil", VALUES, ids=[f"value{n}" for n in range(len(VALUES))])
-def test_a_value_of_any_type_is_no_crash(
-    tmp_path: Path, evil: object, change: Change
-) -> None:
+def test_a_value_of_any_type_is_no_crash(tmp_path: Path, evil: object, change: Change) -> None:
     check(build(run_with(tmp_path, evil, change)).read_text(encoding="utf-8"))
 
 
