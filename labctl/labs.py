@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from importlib.resources.abc import Traversable
 
-_TOP = {"description", "mode", "model", "launcher", "seed", "workload", "engine", "sampling", "env"}
+_TOP = {"description", "mode", "model", "launcher", "seed", "sample_hz", "workload", "engine", "sampling", "env"}
 # What a lab may set for the engine; anything else in the environment is the host's own business.
 _ENV_PREFIXES = ("VLLM_", "HF_", "OMP_", "CUDA_", "NCCL_", "TORCH")
 
@@ -59,7 +59,7 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
     """RunSpec of a lab with overrides, or UsageError.
 
     ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``prompts``,
-    ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``synthetic``; None keeps the lab's.
+    ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``sample_hz``, ``synthetic``; None keeps the lab's.
     """
     table = _table(vllm)
     engine = {**lab.get("engine", {}), **_pairs("engine", over.get("engine") or (), table.engine)}
@@ -69,9 +69,11 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
     workload = dict(lab.get("workload", {}))
     if over.get("prompts"):
         workload["prompts"] = list(over["prompts"])
+    if over.get("sample_hz") is not None:
+        lab = {**lab, "sample_hz": over["sample_hz"]}
     if over.get("repeats") is not None:
         workload["repeats"] = over["repeats"]
-    fixed = {key: lab[key] for key in ("mode", "launcher") if key in lab}
+    fixed = {key: lab[key] for key in ("mode", "launcher", "sample_hz") if key in lab}
     data = {
         **fixed,
         "lab": lab["lab"],

@@ -21,6 +21,7 @@ def run(  # noqa: PLR0913 - the verb's options, each of its own
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt instead of the lab's; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the engine.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Measured passes after the warm-up.")] = None,
+    sample_hz: Annotated[float | None, typer.Option(help="Samples of the machine a second; 0 takes none.")] = None,
     synthetic: Annotated[
         bool, typer.Option("--synthetic/--no-synthetic", help="Allow a random-weight model where no hub answers.")
     ] = True,  # noqa: FBT002 - typer's way to spell a flag
@@ -51,6 +52,7 @@ def run(  # noqa: PLR0913 - the verb's options, each of its own
         prompts=prompt,
         seed=seed,
         repeats=repeats,
+        sample_hz=sample_hz,
         synthetic=synthetic,
     )
     if dry_run:

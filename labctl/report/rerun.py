@@ -7,6 +7,8 @@ import shlex
 import unicodedata
 from typing import TYPE_CHECKING
 
+from labctl.runner.spec import SAMPLE_HZ
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,6 +40,8 @@ def _options(spec: RunSpec) -> Iterator[tuple[str, str]]:
         yield "--prompt", prompt
     yield "--seed", str(spec.seed)
     yield "--repeats", str(spec.workload.repeats)
+    if spec.sample_hz != SAMPLE_HZ:
+        yield "--sample-hz", f"{spec.sample_hz:g}"
 
 
 def value_text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Samples the machine while a run goes on: samples.csv, 5 rows a second and GPU, by NVML or psutil."""
+"""Samples the machine while a run goes on: samples.csv, a row a sample and GPU, by NVML or psutil."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from labctl.runner import clock, machine, processes, rundir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HZ = 5.0
 # bytes, bytes, bytes, %, %, W, MHz, MHz, Celsius, NVML's bit mask, bytes, % of one core, bytes
 COLUMNS = (
     "t", "phase", "gpu", "gpu_mem_used", "gpu_mem_total", "gpu_util", "gpu_mem_util", "power_w", "sm_clock_mhz",
@@ -141,9 +140,9 @@ class Phase:
 
 
 def main() -> int:
-    """``sampler RUN_DIR ZERO WORKER_PID``: sample until SIGTERM."""
+    """``sampler RUN_DIR ZERO WORKER_PID HZ``: sample until SIGTERM."""
     processes.die_with_parent()
-    run_dir, zero, worker = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    run_dir, zero, worker, hz = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     gpus, tree, phase = Gpus(), Tree(worker), Phase(run_dir)
     shown = False
@@ -159,7 +158,7 @@ def main() -> int:
             if current in {"warmup", "generate"} and not shown:
                 shown = True
                 machine.nvidia_smi(run_dir, "during")
-            due = max(due + 1 / HZ, time.monotonic())
+            due = max(due + 1 / hz, time.monotonic())
             time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
 
 

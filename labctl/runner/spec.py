@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 SCHEMA = 1
+SAMPLE_HZ = 5.0
 MODES = ("offline",)
 WORKLOADS = ("prompts",)
 
@@ -46,7 +47,7 @@ class RunSpec:
 
     ``engine`` and ``sampling`` hold the keyword arguments of ``vllm.LLM`` (EngineArgs) and
     ``vllm.SamplingParams`` as given; ``vllm`` is the version whose argument table the laptop checked them
-    against; ``env`` holds non-secret environment variables for the worker (HF_ENDPOINT, VLLM_*, ...).
+    against; ``sample_hz`` is how often the machine is sampled (0: never); ``env`` holds non-secret environment variables for the worker (HF_ENDPOINT, VLLM_*, ...).
     """
 
     lab: str
@@ -58,6 +59,7 @@ class RunSpec:
     sampling: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     synthetic: bool = True
+    sample_hz: float = SAMPLE_HZ
     vllm: str | None = None
     env: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -70,6 +72,8 @@ class RunSpec:
             raise SpecError("the spec names no model")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise SpecError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+        if isinstance(self.sample_hz, bool) or not 0 <= self.sample_hz <= _FASTEST_HZ:
+            raise SpecError(f"sample_hz must be between 0 (never) and {_FASTEST_HZ:g}, not {self.sample_hz!r}")
         _check_sampling(self.sampling)
         self.workload.check()
 
@@ -97,8 +101,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
-_KINDS: dict[str, type] = {
+# A sample takes milliseconds; faster ones would measure the sampler.
+_FASTEST_HZ = 50.0
+_KINDS: dict[str, type | tuple[type, ...]] = {
     "lab": str, "model": str, "mode": str, "launcher": str, "engine": dict, "sampling": dict, "synthetic": bool, "env": dict,
+    "sample_hz": (int, float),
 }  # fmt: skip
 
 

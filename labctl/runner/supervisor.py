@@ -133,12 +133,14 @@ class Supervisor:
         # Once more before the engine starts, so that a run that is lost still says on what machine it was.
         self.record.write(self.run_dir)
         worker = self._spawn("worker", asked, held)
-        sampler = self._spawn("sampler", asked, [], str(worker.pid))
+        more = str(worker.pid), str(asked.sample_hz)
+        sampler = self._spawn("sampler", asked, [], *more) if asked.sample_hz else None
         try:
             full = self._watch(worker)
         finally:
-            sampler.terminate()
-            sampler.wait(timeout=30)
+            if sampler:
+                sampler.terminate()
+                sampler.wait(timeout=30)
             processes.end_run(self.run_dir)
         machine.after(self.run_dir)
         grew = (processes.oom_kills() or 0) - (self.oom_before or 0)

@@ -71,6 +71,7 @@ def test_ctrl_c_detaches_and_stop_seals(project: Project) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert f"labctl attach {run_id}" in err
+    until(lambda: in_phase(project, run_id, "engine"))
     assert left_of(project, run_id), "the run must go on"
     said = project("stop", run_id)
     assert f"run: {run_id} (stopped)" in said

@@ -34,14 +34,24 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def _provision(source: Path, lines: list[str], **more: Any) -> dict[str, Any]:
+def _provision(
+    source: Path,
+    lines: list[str],
+    *,
+    check: bool = True,
+    tags: tuple[str, ...] = (),
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     host = inventory.resolve("local", source)
-    return provision.provision(host, log_dir=source.parent / "logs", echo=lines.append, source=source, **more)
+    logs = source.parent / "logs"
+    return provision.provision(
+        host, check=check, tags=tags, extra=extra, log_dir=logs, echo=lines.append, source=source
+    )
 
 
 def test_check_on_a_bare_host_changes_nothing_and_says_what_it_would(source: Path) -> None:
     lines: list[str] = []
-    recap = _provision(source, lines, check=True)
+    recap = _provision(source, lines)
     assert recap["failed"] == 0
     assert recap["changed"] > 0
     assert recap["seconds"] > 0
@@ -50,31 +60,27 @@ def test_check_on_a_bare_host_changes_nothing_and_says_what_it_would(source: Pat
     assert not (source.parent / "home").exists(), "Ansible wrote into the home directory"
 
 
-def test_the_log_holds_all_and_is_private(source: Path) -> None:
-    _provision(source, [], check=True, tags=["lab_runner"])
+def test_tags_limit_the_roles_and_the_log_holds_all_in_private(source: Path) -> None:
+    lines: list[str] = []
+    _provision(source, lines, tags=("lab_runner",))
+    assert {line.split()[1] for line in lines} == {"preflight", "lab_runner"}
     log = source.parent / "logs" / "provision-local.log"
     assert log.stat().st_mode & 0o777 == 0o600
     assert "PLAY RECAP" in log.read_text(encoding="utf-8")
-
-
-def test_tags_limit_the_roles(source: Path) -> None:
-    lines: list[str] = []
-    _provision(source, lines, check=True, tags=["lab_runner"])
-    assert {line.split()[1] for line in lines} == {"preflight", "lab_runner"}
 
 
 def test_too_little_room_is_one_sentence(source: Path) -> None:
     with pytest.raises(
         ProvisionError, match=r"Only [\d.]+ GiB are free at .*set lab_dir to a folder"
     ) as error:
-        _provision(source, [], extra={"preflight_free_gib": 10**6})
+        _provision(source, [], check=False, extra={"preflight_free_gib": 10**6})
     assert "provision-local.log" in str(error.value)
     assert "preflight : Need room" in str(error.value)
 
 
 def test_a_version_without_a_lock_names_those_there_are(source: Path) -> None:
     with pytest.raises(ProvisionError, match=r"no lock for vLLM 0\.1\.0.*vllm-0\.32\.0-cpu\.txt"):
-        _provision(source, [], check=True, extra={"vllm_version": "0.1.0"})
+        _provision(source, [], extra={"vllm_version": "0.1.0"}, tags=("vllm",))
 
 
 def test_ansible_that_cannot_start_says_why(source: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from labctl.provision_events import Progress
 
@@ -77,7 +77,7 @@ class Trickle(io.BytesIO):
 class AlwaysReady:
     """A selector that never waits."""
 
-    def __enter__(self) -> AlwaysReady:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

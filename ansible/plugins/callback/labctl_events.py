@@ -1,4 +1,4 @@
-"""Ansible callback: a JSON line an event to the descriptor LABCTL_EVENTS_FD, for labctl/provision_events.py."""
+"""Ansible callback: JSON lines for labctl/provision_events.py, to the descriptor LABCTL_EVENTS_FD."""
 
 from __future__ import annotations
 

@@ -1,0 +1,128 @@
+"""``make bench``: what labctl costs, measured in interleaved pairs on this machine. Prints; asserts nothing.
+
+Names on the command line choose: help runs overhead start sampler.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.pairs import compare
+from tests.e2e.conftest import LABCTL, ROOT, Project
+
+FAB = LABCTL.with_name("fab")
+EAGER = ("--engine", "enforce_eager=true", "--engine", "max_model_len=512")
+
+
+def wall(*command: object, cwd: Path | None = None) -> float:
+    """Seconds that a command takes."""
+    began = time.perf_counter()
+    subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, check=True, cwd=cwd)
+    return time.perf_counter() - began
+
+
+def bench_help() -> None:
+    """`labctl --help` against `fab --help`."""
+    print("labctl --help / fab --help:", compare(lambda: wall(LABCTL, "--help"), lambda: wall(FAB, "--help"), 15))
+
+
+def bench_runs() -> None:
+    """`labctl runs` over 200 runs against `labctl --help` and `fab --help`."""
+    source = ROOT / "tests" / "data" / "runs" / "cpu-offline"
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "inventory.ini").write_text("local ansible_connection=local\n")
+        for number in range(200):
+            shutil.copytree(source, place / "runs" / f"20261122T{number:06}Z-local-offline")
+        for name, program in (("labctl", LABCTL), ("fab", FAB)):
+            found = compare(lambda: wall(LABCTL, "runs", cwd=place), lambda p=program: wall(p, "--help"), 15)  # type: ignore[misc]
+            print(f"labctl runs (200 runs) / {name} --help:", found)
+
+
+def provisioned() -> Project:
+    """The project of the tests, provisioned."""
+    folder = ROOT / ".labctl" / "e2e"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "inventory.ini").write_text("local ansible_connection=local\n")
+    project = Project(folder)
+    project("provision", "local", timeout=900)
+    return project
+
+
+def timed_run(project: Project, *words: str) -> tuple[float, dict[str, Any]]:
+    """Wall seconds of a whole `labctl run`, and its record."""
+    began = time.perf_counter()
+    project("run", "offline", *words)
+    return time.perf_counter() - began, project.record()
+
+
+def bench_overhead() -> None:
+    """Wall time of `labctl run` on local minus the runner's own, report included."""
+    project = provisioned()
+    added = []
+    for _ in range(5):
+        seconds, record = timed_run(project, *EAGER, "--sampling", "max_tokens=16")
+        added.append(seconds - record["ended_s"])
+    print(f"added by labctl: median {statistics.median(added):.2f} s, {min(added):.2f} to {max(added):.2f}, n = {len(added)}")
+
+
+def figure(record: dict[str, Any], name: str) -> float:
+    """One figure's value."""
+    return float(record["metrics"][name]["value"])
+
+
+def bench_start() -> None:
+    """Start-up with a filled compile cache against an empty one."""
+    project = provisioned()
+
+    def cold() -> float:
+        for name in ("vllm", "inductor", "triton"):
+            shutil.rmtree(project.lab_dir / "cache" / name, ignore_errors=True)
+        return start("cold")
+
+    def start(expected: str) -> float:
+        _, record = timed_run(project, "--sampling", "max_tokens=16", "--repeats", "1")
+        found = record["metrics"]["compile_cache"]["value"]
+        if found != expected:
+            raise SystemExit(f"this start was {found}, not {expected}: {json.dumps(record['metrics']['compile_cache'])}")
+        return figure(record, "startup")
+
+    rows = []
+    for _ in range(3):
+        b = cold()
+        rows.append((start("warm"), b))
+    from tests.benchmarks.pairs import ratio
+
+    print("warm start / cold start:", ratio(rows))
+
+
+def bench_sampler() -> None:
+    """Throughput with the sampler at 5 Hz against without."""
+    project = provisioned()
+
+    def throughput(hz: str) -> float:
+        words = (*EAGER, "--sampling", "max_tokens=100", "--repeats", "5", "--sample-hz", hz)
+        return figure(timed_run(project, *words)[1], "throughput")
+
+    print("throughput with sampler / without:", compare(lambda: throughput("5"), lambda: throughput("0"), 5))
+
+
+ALL = {
+    "help": bench_help,
+    "runs": bench_runs,
+    "overhead": bench_overhead,
+    "start": bench_start,
+    "sampler": bench_sampler,
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or ALL:
+        ALL[name]()
