@@ -54,7 +54,7 @@ if ! "$environment/bin/python" -c '' 2>/dev/null; then
     "$python" -m venv --clear "$environment"
 fi
 if [ "$("$environment/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" != "$pinned" ]; then
-    "$environment/bin/python" -m pip install --quiet --require-hashes --requirement ansible/locks/uv.txt
+    "$environment/bin/python" -m pip install --quiet --quiet --require-hashes --requirement ansible/locks/uv.txt
 fi
 echo "bootstrap: installing $lock into $environment"
 uv pip sync --quiet --python "$environment/bin/python" --require-hashes --compile-bytecode "$lock"

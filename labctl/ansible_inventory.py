@@ -57,9 +57,7 @@ def _ask(inventory: Path) -> dict[str, Any]:
     variables = {**environment(inventory), "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
     command = [program, *sources(inventory), "--list"]
     try:
-        done = subprocess.run(  # noqa: S603 - Ansible's program beside our own interpreter
-            command, env=variables, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         found = json.loads(done.stdout) if done.returncode == 0 else None
     except (OSError, ValueError) as error:
         raise HostUnknownError(f"{inventory} cannot be read: {error}") from error

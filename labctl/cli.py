@@ -56,7 +56,7 @@ for verb in (
 @app.callback(invoke_without_command=True)
 def version(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Print the version where asked."""
     if version:

@@ -68,12 +68,13 @@ def verdicts(facts: dict[str, Any], lab_facts: dict[str, Any] | None, host: str)
     usable = min(value for value in (memory, limit) if value is not None) if memory is not None else None
     yield _at_least("memory", usable, _MEMORY_NEEDED, "of memory available", fatal=False)
     fix = "docker run --shm-size=1g …" if facts.get("container") else "mount -o remount,size=1g /dev/shm"
-    yield _at_least("shm", _get(facts, "shm", "total"), _SHM_NEEDED, "of shared memory (/dev/shm)", fatal=True, fix=fix)
+    shared = _at_least("shm", _get(facts, "shm", "total"), _SHM_NEEDED, "of shared memory (/dev/shm)", fatal=True)
+    yield shared._replace(fix=fix)
     yield _gpu(facts)
     yield _provisioned(lab_facts, host)
 
 
-def _get(facts: dict[str, Any], *path: str) -> Any:  # noqa: ANN401 - JSON
+def _get(facts: dict[str, Any], *path: str) -> Any:
     value: Any = facts
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
@@ -104,13 +105,13 @@ def _compiler(facts: dict[str, Any]) -> Verdict:
     return Verdict("compiler", "warn", f"{' and '.join(lacks)} missing: runs go eager (slower, no compile)", fix)
 
 
-def _at_least(check: str, have: Any, need: int, what: str, *, fatal: bool, fix: str = "") -> Verdict:  # noqa: ANN401
+def _at_least(check: str, have: Any, need: int, what: str, *, fatal: bool) -> Verdict:
     if not isinstance(have, int):
         return Verdict(check, "warn", f"it is unknown how much there is {what}")
     text = f"{have / _GIB:.1f} GiB {what}"
     if have >= need:
         return Verdict(check, "ok", text)
-    return Verdict(check, "fail" if fatal else "warn", f"{text}; needed: {need / _GIB:.2g} GiB", fix)
+    return Verdict(check, "fail" if fatal else "warn", f"{text}; needed: {need / _GIB:.2g} GiB")
 
 
 def _gpu(facts: dict[str, Any]) -> Verdict:

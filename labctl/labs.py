@@ -55,11 +55,12 @@ def _parse(path: Path | Traversable, name: str) -> dict[str, Any]:
     return {**data, "lab": name}
 
 
-def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any) -> spec.RunSpec:  # noqa: ANN401
+def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any) -> spec.RunSpec:
     """RunSpec of a lab with overrides, or UsageError.
 
     ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``prompts``,
-    ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``sample_hz``, ``synthetic``; None keeps the lab's.
+    ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``sample_hz``, ``synthetic``; None keeps
+    what the lab says.
     """
     table = _table(vllm)
     engine = {**lab.get("engine", {}), **_pairs("engine", over.get("engine") or (), table.engine)}
@@ -73,8 +74,8 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
         lab = {**lab, "sample_hz": over["sample_hz"]}
     if over.get("repeats") is not None:
         workload["repeats"] = over["repeats"]
-    fixed = {key: lab[key] for key in ("mode", "launcher", "sample_hz") if key in lab}
-    data = {
+    fixed: dict[str, Any] = {key: lab[key] for key in ("mode", "launcher", "sample_hz") if key in lab}
+    data: dict[str, Any] = {
         **fixed,
         "lab": lab["lab"],
         "model": over.get("model") or lab.get("model", ""),
@@ -115,9 +116,7 @@ def _pairs(kind: str, texts: Iterable[str], known: Mapping[str, argtables.Argume
 
 
 def _check(kind: str, given: Mapping[str, Any], known: Mapping[str, Any], version: str) -> None:
-    wrong = [
-        f"{name} (nearest: {', '.join(near)})" if near else name for name, near in argtables.unknown(given, known)
-    ]
+    wrong = [f"{name} (nearest: {', '.join(near)})" if near else name for name, near in argtables.unknown(given, known)]
     if wrong:
         raise UsageError(f"vLLM {version} has no {kind} argument {'; '.join(wrong)}")
     for name in {"model", "seed"} & set(given) if kind == "engine" else ():

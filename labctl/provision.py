@@ -90,7 +90,7 @@ def _run(command: list[str], variables: dict[str, str], log: Path, echo: Callabl
     progress = Progress(echo)
     with os.fdopen(reader, "rb") as events, _private(log) as output:
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own playbook
+            process = subprocess.Popen(
                 command,
                 env=variables,
                 stdin=subprocess.DEVNULL,

@@ -96,11 +96,8 @@ def load(path: Path) -> Run:
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
     """One row a local run, newest last; an unreadable one says so in ``status`` and ``note``."""
-    rows = []
-    for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
-        if path.is_dir():
-            rows.append(_row(path))
-    return rows
+    folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
+    return [_row(path) for path in folders if path.is_dir()]
 
 
 def _row(path: Path) -> dict[str, Any]:

@@ -85,14 +85,10 @@ def load(version: str) -> ArgTable:
 
 def unknown(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, list[str]]]:
     """Names that are not in `known`, in order, each with up to three known names that look like it."""
-    from difflib import get_close_matches  # noqa: PLC0415 - costs more to import than all the rest here
+    from difflib import get_close_matches
 
     known = list(known)
-    return [
-        (name, get_close_matches(name.replace("-", "_"), known, NEAREST))
-        for name in names
-        if name not in known
-    ]
+    return [(name, get_close_matches(name.replace("-", "_"), known, NEAREST)) for name in names if name not in known]
 
 
 def check_value(name: str, text: str, known: Mapping[str, Argument]) -> object:

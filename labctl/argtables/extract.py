@@ -140,10 +140,7 @@ def _plain(value: object) -> object:
 
 def engine_arguments(sources: Sources) -> dict[str, Entry]:
     """Every field of EngineArgs, and the parameters of `LLM(...)` that EngineArgs lacks (`"only": "LLM"`)."""
-    found = {
-        name: sources.entry(node.annotation, node.value)
-        for name, node in sources.fields("EngineArgs").items()
-    }
+    found = {name: sources.entry(node.annotation, node.value) for name, node in sources.fields("EngineArgs").items()}
     for name, entry in _parameters(sources, "LLM").items():
         found.setdefault(name, entry | {"only": "LLM"})
     return {name: entry for name, entry in found.items() if not name.startswith("_")}
@@ -165,7 +162,5 @@ def _parameters(sources: Sources, class_name: str) -> dict[str, Entry]:
             first = len(plain) - len(node.args.defaults)
             defaults = [None] * first + list(node.args.defaults) + list(node.args.kw_defaults)
             pairs = zip(plain + named, defaults, strict=True)
-            return {
-                arg.arg: sources.entry(arg.annotation, value) for arg, value in pairs if arg.arg != "self"
-            }
+            return {arg.arg: sources.entry(arg.annotation, value) for arg, value in pairs if arg.arg != "self"}
     return {}

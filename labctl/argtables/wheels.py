@@ -38,7 +38,7 @@ def index_url() -> str:
     if configured := os.environ.get("PIP_INDEX_URL"):
         return configured
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or DEFAULT_INDEX
 
 
@@ -47,7 +47,7 @@ def published(project: str = "vllm") -> dict[Version, Wheel]:
 
     Raises OSError when the index does not answer.
     """
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # noqa: PLC0415 - development only
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     chosen: dict[Version, tuple[tuple[int, str] | tuple[()], Wheel]] = {}
     for wheel in _listing(project):
@@ -68,8 +68,8 @@ def read(wheel: Wheel, wanted: tuple[str, ...]) -> dict[str, str]:
 
     Raises OSError when the server does not do range requests: only a whole download would help then.
     """
-    import requests  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415 - development only
-    from remotezip import (  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415 - development only
+    import requests  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from remotezip import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         RangeNotSupported,
         RemoteZip,
     )
@@ -92,7 +92,7 @@ def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
 
 
 def _listing(project: str) -> list[Wheel]:
-    import requests  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415 - development only
+    import requests  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     page = f"{index_url().rstrip('/')}/{project}/"
     answer = requests.get(page, headers={"Accept": ACCEPT}, timeout=TIMEOUT_S)

@@ -8,7 +8,7 @@ from labctl.commands.options import HostOption, JsonOption, print_json, project
 from labctl.errors import EXIT_RUN_FAILED, CouldNotCheckError, UnreachableError
 
 
-def doctor(host: HostOption = "local", json: JsonOption = False) -> None:  # noqa: FBT002 - typer's way to spell a flag
+def doctor(host: HostOption = "local", json: JsonOption = False) -> None:
     """Check a host: one line a check, with the command that cures it.
 
     Exit status: 0 fit, 1 something fails, 10 could not look.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from labctl.commands.options import JsonOption, print_json, print_table, project
 
 
-def hosts(json: JsonOption = False) -> None:  # noqa: FBT002 - typer's way to spell a flag
+def hosts(json: JsonOption = False) -> None:
     """List the hosts of inventory.ini.
 
     Example: labctl hosts

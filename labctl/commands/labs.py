@@ -5,7 +5,7 @@ from __future__ import annotations
 from labctl.commands.options import JsonOption, print_json, print_table
 
 
-def labs(json: JsonOption = False) -> None:  # noqa: FBT002 - typer's way to spell a flag
+def labs(json: JsonOption = False) -> None:
     """List the labs: what each runs, on which model.
 
     Example: labctl labs

@@ -12,7 +12,7 @@ from labctl.commands.options import RunArgument
 
 def logs(
     run: RunArgument = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,  # noqa: FBT002
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     lines: Annotated[int | None, typer.Option("--lines", "-n", help="Only the last lines.", min=1)] = None,
 ) -> None:
     """Print the engine's log, each line stamped in seconds since the run's start.

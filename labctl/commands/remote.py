@@ -109,7 +109,8 @@ def finish(path: Path) -> None:
 
 def summary(run: Run) -> None:
     """A few lines of figures: what the run came to."""
-    from labctl.report.text import line, number
+    from labctl.report.amounts import number
+    from labctl.report.text import line
 
     record = run.record
     typer.echo(f"run: {run.run_id} ({record.status})")

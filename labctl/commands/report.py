@@ -17,7 +17,8 @@ def report(run: RunArgument = None) -> None:
     from labctl import report as pages
     from labctl import runs
     from labctl.commands.options import project
+    from labctl.runner import rundir
 
-    path = Path(run) if run and (Path(run) / runs.rundir.SPEC).is_file() else runs.find(project().runs_dir, run)
+    path = Path(run) if run and (Path(run) / rundir.SPEC).is_file() else runs.find(project().runs_dir, run)
     runs.load(path)
     typer.echo(f"report: {pages.build(path)}")

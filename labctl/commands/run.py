@@ -10,7 +10,7 @@ import typer
 from labctl.commands.options import HostOption, project, say
 
 
-def run(  # noqa: PLR0913 - the verb's options, each of its own
+def run(
     lab: Annotated[str, typer.Argument(help="A lab (see `labctl labs`) or the path of a lab file.")],
     host: HostOption = "local",
     model: Annotated[str | None, typer.Option(help="Another model: a hub id, or a folder on the host.")] = None,
@@ -24,9 +24,9 @@ def run(  # noqa: PLR0913 - the verb's options, each of its own
     sample_hz: Annotated[float | None, typer.Option(help="Samples of the machine a second; 0 takes none.")] = None,
     synthetic: Annotated[
         bool, typer.Option("--synthetic/--no-synthetic", help="Allow a random-weight model where no hub answers.")
-    ] = True,  # noqa: FBT002 - typer's way to spell a flag
-    detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,  # noqa: FBT002
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,  # noqa: FBT002
+    ] = True,
+    detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,
 ) -> None:
     """Run a lab on a host, fetch what it left, and build the report.
 

@@ -9,7 +9,7 @@ import typer
 from labctl.commands.options import JsonOption, RunArgument, print_json, print_table, project
 
 
-def show(run: RunArgument = None, json: JsonOption = False) -> None:  # noqa: FBT002 - typer's way to spell a flag
+def show(run: RunArgument = None, json: JsonOption = False) -> None:
     """Show a run: its figures, each with the raw lines it came from, and its phases.
 
     Example: labctl show

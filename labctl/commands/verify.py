@@ -1,4 +1,4 @@
-"""``labctl verify``: does a run still hold what its host sealed, and do its figures follow from it?"""
+"""``labctl verify``: whether a run still holds what its host sealed, and its figures follow from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from labctl.commands.options import JsonOption, RunArgument, print_json, project
 from labctl.errors import EXIT_RUN_FAILED
 
 
-def verify(run: RunArgument = None, json: JsonOption = False) -> None:  # noqa: FBT002 - typer's way to spell a flag
+def verify(run: RunArgument = None, json: JsonOption = False) -> None:
     """Recompute every checksum and every figure of a run from its raw files.
 
     Exit status: 0 all hold, 1 something does not, 9 the run cannot be read. Checksums prove integrity, not
@@ -19,12 +19,12 @@ def verify(run: RunArgument = None, json: JsonOption = False) -> None:  # noqa: 
     Example: labctl verify
     """
     from labctl import runs
-    from labctl.runner import figures, phases
+    from labctl.runner import figures, phases, rundir
 
     found = runs.load(runs.find(project().runs_dir, run))
     problems = runs.check_sums(found.path)
     sealed = len(runs.manifest(found.path))
-    if found.record.spec_sha256 != runs.rundir.sha256(found.path / runs.rundir.SPEC):
+    if found.record.spec_sha256 != rundir.sha256(found.path / rundir.SPEC):
         problems.append("the record was made for another spec.json")
     # Through JSON, as the record went: floats, tuples and None compare alike then.
     again = jsonlib.loads(jsonlib.dumps(figures.compute(found.path)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from labctl import runner_wheel
@@ -49,7 +50,7 @@ class VenvLauncher:
         here, there = runner_wheel.version(), facts.get("runner")
         if there != here:
             raise NotProvisionedError(f"host {self.host.name} has runner {there}, this labctl needs {here}", cure)
-        if "python" not in (self.session.names(os.path.dirname(str(facts.get("python")))) or []):
+        if "python" not in (self.session.names(str(PurePosixPath(str(facts.get("python"))).parent)) or []):
             raise NotProvisionedError(f"host {self.host.name} has lost its environment: {facts.get('python')}", cure)
 
     def launch(self, spec: RunSpec) -> str:

@@ -21,12 +21,8 @@ ENDED = {
     "running": ("Still running", ("The run had not ended when this page was made.",)),
     "unknown": ("No record", ("What happened is not recorded; only what was asked can be shown.",)),
 }
-SYNTHETIC = (
-    "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
-)
-CONVERTED = (
-    "This run was not recorded by labctl's runner, but assembled afterwards from files of another origin"
-)
+SYNTHETIC = "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
+CONVERTED = "This run was not recorded by labctl's runner, but assembled afterwards from files of another origin"
 LOG_LINES = 30
 
 

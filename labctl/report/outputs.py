@@ -46,9 +46,7 @@ def left_out(outputs: list[dict[str, Any]]) -> int:
     return max(0, len(outputs) - REQUESTS)
 
 
-def _pass(
-    key: tuple[str, bool], rows: list[dict[str, Any]], took: dict[Any, dict[str, Any]], *, full: bool
-) -> Pass:
+def _pass(key: tuple[str, bool], rows: list[dict[str, Any]], took: dict[Any, dict[str, Any]], *, full: bool) -> Pass:
     kind = "warm-up, not counted" if key[1] else "measured"
     title = f"Pass {key[0] or '?'} ({kind})"
     return Pass(title, full, tuple(_request(row, took.get(_key(row), {})) for row in rows))

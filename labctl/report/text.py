@@ -19,9 +19,7 @@ _TERMINAL = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 # Direction overrides, zero-width signs and tag characters: what could make a text read as another one.
-_HIDDEN = re.compile(
-    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
-)
+_HIDDEN = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINES = re.compile("\r\n|[\r\u2028\u2029\x85]")
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$#])")

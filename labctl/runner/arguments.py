@@ -25,9 +25,7 @@ def check(engine: dict[str, Any], sampling: dict[str, Any], version: str) -> Non
     """Raise ArgumentError naming every unknown argument and its nearest names in vLLM ``version``."""
     names = known()
     given = {"engine": engine, "sampling": sampling}
-    wrong = [
-        _sentence(kind, name, names[kind]) for kind in given for name in sorted(set(given[kind]) - names[kind])
-    ]
+    wrong = [_sentence(kind, name, names[kind]) for kind in given for name in sorted(set(given[kind]) - names[kind])]
     if wrong:
         raise ArgumentError(f"vLLM {version} on this host: " + "; ".join(wrong))
 

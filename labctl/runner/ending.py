@@ -118,7 +118,7 @@ def seal_if_lost(run_dir: Path) -> int:
     try:
         run = record.from_json(path.read_text(encoding="utf-8"))
     except record.RecordError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     who = run.supervisor
     if processes.alive(who.get("pid", 0), who.get("start_ticks", 0), who.get("boot_id", "")):
@@ -147,7 +147,7 @@ def stop(run_dir: Path) -> int:
     try:
         run = record.from_json((run_dir / rundir.RECORD).read_text(encoding="utf-8"))
     except (OSError, record.RecordError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     who = run.supervisor
     known = who.get("pid", 0), who.get("start_ticks", 0), who.get("boot_id", "")

@@ -100,7 +100,7 @@ def _taint(one: dict[str, Any], told: list[enginelog.Told]) -> str:
 
 
 def _rate(one: dict[str, Any]) -> float:
-    return round(one["output_tokens"] / one["seconds"], 3)
+    return float(round(one["output_tokens"] / one["seconds"], 3))
 
 
 def _source(one: dict[str, Any]) -> str:

@@ -83,7 +83,8 @@ CUDA, CONFIG, TORCH = "platforms/cuda.py", "config/vllm.py", "torch"
 
 PATTERNS: tuple[Pattern, ...] = (
     _p("load_start", r"(?:Starting to load model|Loading model from scratch)\b", RUNNER, BOTH),
-    _p("checkpoint_size", rf".*Checkpoint size: (?P<gib>{N}) GiB", "model_executor/model_loader/weight_utils.py", (CPU,)),
+    _p("checkpoint_size", rf".*Checkpoint size: (?P<gib>{N}) GiB",
+       "model_executor/model_loader/weight_utils.py", (CPU,)),
     _p("graph_capture_start", r"Capturing CUDA graphs", RUNNER, (GPU,)),
     _p("model_loading", rf"Model loading took (?P<gib>{N}) GiB and (?P<seconds>{N}) seconds",
        "v1/worker/gpu/model_runner.py", (GPU,), last="0.27.1"),

@@ -83,7 +83,7 @@ def _modelscope(model: str) -> str | None:
         return "VLLM_USE_MODELSCOPE is set, but the package modelscope is not in the host's environment"
     domain = os.environ.get("MODELSCOPE_DOMAIN", _MODELSCOPE)
     try:
-        urllib.request.urlopen(f"https://{domain}/api/v1/models/{model}", timeout=_TIMEOUT).close()  # noqa: S310 - https
+        urllib.request.urlopen(f"https://{domain}/api/v1/models/{model}", timeout=_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         if error.code == 404:  # noqa: PLR2004 - HTTP's own number
             raise ModelError(f"ModelScope at {domain} answers that it has no model {model}") from error

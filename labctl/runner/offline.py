@@ -71,7 +71,7 @@ def _cpu_settings(engine: dict[str, Any], choice: model.Choice) -> list[dict[str
         rows.append(("VLLM_USE_AOT_COMPILE", 0, why))
     for name, value, _ in rows:
         os.environ[name] = str(value)
-    features = set(probe.facts("/")["cpu"]["features"])
+    features = set(probe.cpu()["features"])
     if "dtype" not in engine and _config_dtype(choice.used) == "float16" and not features & {"avx512_fp16", "amx_fp16"}:
         why = "the model is float16, and this CPU has no float16 matrix instructions (half the speed)"
         rows.append(("dtype", "bfloat16", why))
@@ -104,7 +104,7 @@ def cache_entries() -> int:
     return len(found)
 
 
-def _generate(llm: Any, sampling: Any, asked: RunSpec, run_dir: Path, events: Events) -> None:  # noqa: ANN401 - vLLM's own
+def _generate(llm: Any, sampling: Any, asked: RunSpec, run_dir: Path, events: Events) -> None:
     work = asked.workload
     prompts = list(work.prompts)
     for number in range(work.warmup + work.repeats):
@@ -142,7 +142,7 @@ def _keep(run_dir: Path, number: int, outputs: list[Any], *, warmup: bool) -> No
                 requests.write(json.dumps(timing) + "\n")
 
 
-def latency(stats: Any) -> dict[str, float | None]:  # noqa: ANN401 - vLLM's RequestStateStats, None in some versions
+def latency(stats: Any) -> dict[str, float | None]:
     """Seconds of one request from RequestStateStats (vllm/v1/metrics/stats.py, 0.32.0); None where it has none.
 
     ``ttft_s`` from arrival to first token, ``latency_s`` from queued to last token, ``queue_s`` until scheduled.

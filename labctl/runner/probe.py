@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from typing import Any
 
 SCHEMA = 1
 
 
-def facts(lab_dir):  # type: (str) -> dict
+def facts(lab_dir):  # type: (str) -> dict[str, object]
     """Everything; sizes in bytes. ``lab_dir`` need not exist yet."""
     return {
         "schema": SCHEMA,
@@ -24,7 +25,7 @@ def facts(lab_dir):  # type: (str) -> dict
         "os": _os_release(),
         "kernel": platform.release(),
         "arch": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "memory": _memory(),
         "disk": _disk(lab_dir),
         "shm": _disk("/dev/shm"),
@@ -47,13 +48,14 @@ def _read(path):  # type: (str) -> str
         return ""
 
 
-def _os_release():  # type: () -> dict
+def _os_release():  # type: () -> dict[str, object]
     rows = (line.split("=", 1) for line in _read("/etc/os-release").splitlines() if "=" in line)
     found = {key: value.strip('"') for key, value in rows}
     return {"id": found.get("ID"), "version": found.get("VERSION_ID"), "name": found.get("PRETTY_NAME")}
 
 
-def _cpu():  # type: () -> dict
+def cpu():  # type: () -> dict[str, Any]
+    """Model, cores, cores this process may use, and the matrix instructions that vLLM can use."""
     text = _read("/proc/cpuinfo")
     model = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
@@ -70,12 +72,12 @@ def _cpu():  # type: () -> dict
     }
 
 
-def _memory():  # type: () -> dict
+def _memory():  # type: () -> dict[str, object]
     rows = {}
     for line in _read("/proc/meminfo").splitlines():
         key, _, value = line.partition(":")
         rows[key] = value.split()
-    found = {}
+    found = {}  # type: dict[str, object]
     for name, key in (("total", "MemTotal"), ("available", "MemAvailable"), ("swap", "SwapTotal")):
         found[name] = int(rows[key][0]) * 1024 if rows.get(key) else None
     limit = _read("/sys/fs/cgroup/memory.max").strip()
@@ -83,7 +85,7 @@ def _memory():  # type: () -> dict
     return found
 
 
-def _disk(path):  # type: (str) -> dict
+def _disk(path):  # type: (str) -> dict[str, object]
     # The folder may be made later: its nearest parent says what disk it will be on.
     while path and not os.path.exists(path):
         path = os.path.dirname(path.rstrip("/")) or "/"
@@ -117,7 +119,7 @@ def _headers(lab_dir):  # type: (str) -> object
     return path if include and os.path.exists(path) else None
 
 
-def _gpus():  # type: () -> list
+def _gpus():  # type: () -> list[dict[str, str]]
     if shutil.which("nvidia-smi") is None:
         return []
     names = ("index", "name", "uuid", "driver_version", "memory.total", "compute_cap", "vbios_version")
@@ -133,7 +135,7 @@ def _gpus():  # type: () -> list
     return rows
 
 
-def _run(command):  # type: (list) -> str
+def _run(command):  # type: (list[str]) -> str
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ METRICS = "metrics/end.prom"
 # What the laptop adds; the host seals everything else.
 UNSEALED = ("local", "report")
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 _KINDS = {
     "logs": "log", "machine": "machine", "metrics": "metrics", "bench": "benchmark",
     SPEC: "spec", SAMPLES: "samples", OUTPUTS: "outputs", REQUESTS: "requests", EVENTS: "events",
@@ -88,7 +90,7 @@ def manifest(text: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), 1):
         digest, mark, name = line.partition("  ")
         parts = name.split("/")
-        plain = mark and len(digest) == 64 and name.isprintable() and not {"", ".", ".."} & set(parts)
+        plain = mark and _DIGEST.fullmatch(digest) and name.isprintable() and not {"", ".", ".."} & set(parts)
         if not plain or "\\" in name or name in sums or parts[0] in UNSEALED:
             raise ValueError(f"{SUMS} line {number} is not a plain 'digest  path' line")
         sums[name] = digest

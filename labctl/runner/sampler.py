@@ -44,7 +44,7 @@ class Gpus:
         """One dict a GPU with the columns of samples.csv."""
         return [{"gpu": number, **self._one(handle)} for number, handle in enumerate(self.handles)]
 
-    def _one(self, handle: Any) -> dict[str, Any]:  # noqa: ANN401 - NVML's opaque handle
+    def _one(self, handle: Any) -> dict[str, Any]:
         nvml = self._nvml
         memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
         busy = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
@@ -64,7 +64,7 @@ class Gpus:
             "throttle": self._ask(reasons, handle) if reasons else None,
         }
 
-    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - NVML's own types
+    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
         except self._nvml.NVMLError:

@@ -45,9 +45,9 @@ class Workload:
 class RunSpec:
     """What was asked, immutable.
 
-    ``engine`` and ``sampling`` hold the keyword arguments of ``vllm.LLM`` (EngineArgs) and
-    ``vllm.SamplingParams`` as given; ``vllm`` is the version whose argument table the laptop checked them
-    against; ``sample_hz`` is how often the machine is sampled (0: never); ``env`` holds non-secret environment variables for the worker (HF_ENDPOINT, VLLM_*, ...).
+    ``engine`` and ``sampling`` hold the keyword arguments of ``vllm.LLM`` (EngineArgs) and ``vllm.SamplingParams`` as
+    given; ``vllm`` is the version whose argument table the laptop checked them against; ``sample_hz`` is how often the
+    machine is sampled (0: never); ``env`` holds non-secret environment variables for the worker (HF_ENDPOINT, VLLM_*).
     """
 
     lab: str
@@ -104,8 +104,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 # A sample takes milliseconds; faster ones would measure the sampler.
 _FASTEST_HZ = 50.0
 _KINDS: dict[str, type | tuple[type, ...]] = {
-    "lab": str, "model": str, "mode": str, "launcher": str, "engine": dict, "sampling": dict, "synthetic": bool, "env": dict,
-    "sample_hz": (int, float),
+    "lab": str, "model": str, "mode": str, "launcher": str, "engine": dict, "sampling": dict,
+    "synthetic": bool, "env": dict, "sample_hz": (int, float),
 }  # fmt: skip
 
 

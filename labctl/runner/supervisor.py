@@ -37,7 +37,7 @@ def start(run_dir: Path) -> int:
             said = pipe.read()
         if said == "started":
             return 0
-        print(said or "the supervisor died at its start; see logs/runner.log", file=sys.stderr)
+        sys.stderr.write(said or "the supervisor died at its start; see logs/runner.log\n")
         return 1
     os.setsid()
     if os.fork():
@@ -187,5 +187,3 @@ def _runner_version() -> str:
         from labctl import __version__
 
         return f"{__version__}+checkout"
-
-

@@ -71,7 +71,10 @@ def parameters(config: dict[str, Any]) -> int:
 def _corpus() -> list[str]:
     # Text that is on every machine with Python: docstrings of the standard library.
     folder = Path(os.__file__).parent
-    return [(folder / name).read_text(encoding="utf-8", errors="replace") for name in ("os.py", "typing.py", "json/__init__.py")]
+    return [
+        (folder / name).read_text(encoding="utf-8", errors="replace")
+        for name in ("os.py", "typing.py", "json/__init__.py")
+    ]
 
 
 def _syllables() -> list[str]:

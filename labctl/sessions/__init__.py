@@ -39,9 +39,7 @@ class Session(Protocol):
     def __exit__(self, *_: object) -> None:
         """Close it."""
 
-    def run(
-        self, command: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None
-    ) -> Done:
+    def run(self, command: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None) -> Done:
         """Run a command to its end. Raises UnreachableError where the line is lost or ``timeout`` (s) passes."""
 
     def put(self, data: bytes, target: str, *, mode: int = 0o640) -> None:

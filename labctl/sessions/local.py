@@ -31,9 +31,7 @@ class LocalSession:
     def __exit__(self, *_: object) -> None:
         return
 
-    def run(
-        self, command: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None
-    ) -> Done:
+    def run(self, command: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None) -> Done:
         """See Session.run."""
         try:
             done = subprocess.run(
@@ -56,7 +54,8 @@ class LocalSession:
         try:
             scratch.parent.mkdir(parents=True, exist_ok=True)
             # The mode is set at creation: a secret must not be readable even for a moment.
-            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as handle:
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(descriptor, "wb") as handle:
                 handle.write(data)
             scratch.replace(target)
         except OSError as error:
@@ -110,7 +109,7 @@ class LocalSession:
     def names(self, folder: str) -> list[str] | None:
         """See Session.names."""
         try:
-            return sorted(os.listdir(folder))
+            return sorted(path.name for path in Path(folder).iterdir())
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Ratio(NamedTuple):
@@ -19,7 +21,8 @@ class Ratio(NamedTuple):
     pairs: int
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}] ({self.a:.3g} against {self.b:.3g}, {self.pairs} pairs)"
+        interval = f"[{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.median:.2f} {interval} ({self.a:.3g} against {self.b:.3g}, {self.pairs} pairs)"
 
 
 def compare(first: Callable[[], float], second: Callable[[], float], pairs: int) -> Ratio:

@@ -5,7 +5,6 @@ Names on the command line choose: help runs overhead start sampler.
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import subprocess
@@ -71,7 +70,8 @@ def bench_overhead() -> None:
     for _ in range(5):
         seconds, record = timed_run(project, *EAGER, "--sampling", "max_tokens=16")
         added.append(seconds - record["ended_s"])
-    print(f"added by labctl: median {statistics.median(added):.2f} s, {min(added):.2f} to {max(added):.2f}, n = {len(added)}")
+    low, high = min(added), max(added)
+    print(f"added by labctl: median {statistics.median(added):.2f} s, {low:.2f} to {high:.2f}, n = {len(added)}")
 
 
 def figure(record: dict[str, Any], name: str) -> float:
@@ -92,7 +92,9 @@ def bench_start() -> None:
         _, record = timed_run(project, "--sampling", "max_tokens=16", "--repeats", "1")
         found = record["metrics"]["compile_cache"]["value"]
         if found != expected:
-            raise SystemExit(f"this start was {found}, not {expected}: {json.dumps(record['metrics']['compile_cache'])}")
+            raise SystemExit(
+                f"this start was {found}, not {expected}: {json.dumps(record['metrics']['compile_cache'])}"
+            )
         return figure(record, "startup")
 
     rows = []

@@ -108,9 +108,7 @@ def _log_figures(lines: list[str]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, (unit, pattern, note) in said.items():
         value, place = _said(lines, pattern)
-        found[name] = _figure(
-            int(value) if unit == "tokens" else value, unit, [f"{LOG}:{place + 1}"], note=note
-        )
+        found[name] = _figure(int(value) if unit == "tokens" else value, unit, [f"{LOG}:{place + 1}"], note=note)
     saved = _find(lines, "saved AOT compiled function") + 1
     found["compile_cache"] = _figure("cold", "", [f"{LOG}:{saved}"], note="a graph was compiled and saved")
     for name, unit in (("kv_blocks", ""), ("kv_block_size", "tokens")):
@@ -127,9 +125,7 @@ def _throughputs(batches: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for batch in dict.fromkeys(run["bs"] for run in batches["runs"]):
         first, *rest = (run["tps"] for run in batches["runs"] if run["bs"] == batch)
         shown = batch == SHOWN_BATCH
-        note = f"batch {batch}, median of the passes after the first" + (
-            ", one of six sizes" if shown else ""
-        )
+        note = f"batch {batch}, median of the passes after the first" + (", one of six sizes" if shown else "")
         names = ("throughput", "first_pass_throughput")
         name, first_name = names if shown else (f"{word}_batch_{batch}" for word in names)
         found[name] = _figure(

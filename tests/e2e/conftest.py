@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 LABCTL = Path(sys.executable).with_name("labctl")
@@ -37,14 +39,14 @@ class Project:
             cwd=self.folder,
         )
 
-    def __call__(self, *words: str, code: int = 0, timeout: float = 300.0, **env: str) -> str:
-        process = self.start(*words, **env)
+    def __call__(self, *words: str, code: int = 0, timeout: float = 300.0, env: dict[str, str] | None = None) -> str:
+        process = self.start(*words, **(env or {}))
         out, err = process.communicate(timeout=timeout)
         assert process.returncode == code, f"labctl {' '.join(words)} gave {process.returncode}:\n{out}\n{err}"
         return out + err
 
     def newest(self) -> Path:
-        return sorted(path for path in self.runs_dir.iterdir() if path.is_dir())[-1]
+        return max(path for path in self.runs_dir.iterdir() if path.is_dir())
 
     def record(self, run: Path | None = None) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(((run or self.newest()) / "record.json").read_text(encoding="utf-8"))

@@ -6,13 +6,16 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from labctl.runner import processes
 from tests.e2e.conftest import Project, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 EAGER = ("--engine", "enforce_eager=true", "--engine", "max_model_len=512", "--sampling", "max_tokens=4")
 
@@ -96,7 +99,7 @@ def test_attach_follows_to_the_end(project: Project, detached: str) -> None:
 def test_a_model_that_cannot_be_had(
     project: Project, options: tuple[str, ...], env: dict[str, str], kind: str, words: str
 ) -> None:
-    said = project("run", "offline", "--host", "local", *options, code=1, **env)
+    said = project("run", "offline", "--host", "local", *options, code=1, env=env)
     assert words in said
     told = project.record()
     assert (told["error"]["kind"], told["error"]["phase"]) == (kind, "model")
@@ -112,7 +115,7 @@ def test_the_hosts_own_vllm_has_the_last_word(project: Project, tmp_path: Path) 
     (run_dir / "spec.json").write_text(json.dumps(spec))
     python = json.loads((project.lab_dir / "lab.json").read_text())["python"]
     subprocess.run([python, "-I", "-m", "labctl.runner", str(run_dir)], check=True, timeout=30)
-    until(lambda: (run_dir / "SHA256SUMS").is_file())
+    until((run_dir / "SHA256SUMS").is_file)
     error = json.loads((run_dir / "record.json").read_text())["error"]
     assert error["kind"] == "argument"
     assert "unknown engine argument swap_space" in error["message"]
@@ -120,7 +123,9 @@ def test_the_hosts_own_vllm_has_the_last_word(project: Project, tmp_path: Path) 
 
 
 def test_a_cache_larger_than_memory_is_out_of_memory(project: Project) -> None:
-    said = project("run", "offline", "--host", "local", *EAGER, "--engine", "kv_cache_memory_bytes=99999999999999", code=1)
+    said = project(
+        "run", "offline", "--host", "local", *EAGER, "--engine", "kv_cache_memory_bytes=99999999999999", code=1
+    )
     told = project.record()
     assert told["error"]["kind"] == "out_of_memory", said
     assert told["error"]["phase"].startswith("engine")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import Project
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.conftest import Project
 
 EAGER = ("--engine", "enforce_eager=true", "--engine", "max_model_len=512")
 

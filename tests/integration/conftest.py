@@ -6,15 +6,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from labctl.runner import processes, record, rundir, spec
 
-PLAIN: dict[str, Any] = {"lab": "offline", "model": "facebook/opt-125m", "workload": {"prompts": ["Hello"]}, "schema": 1}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PLAIN: dict[str, Any] = {
+    "lab": "offline",
+    "model": "facebook/opt-125m",
+    "workload": {"prompts": ["Hello"]},
+    "schema": 1,
+}
 
 
 class Lab:

@@ -14,7 +14,21 @@ import pytest
 from labctl.cli import app
 
 LABCTL = str(Path(sys.executable).with_name("labctl"))
-VERBS = ("labs", "hosts", "doctor", "provision", "run", "attach", "logs", "stop", "fetch", "runs", "show", "verify", "report")
+VERBS = (
+    "labs",
+    "hosts",
+    "doctor",
+    "provision",
+    "run",
+    "attach",
+    "logs",
+    "stop",
+    "fetch",
+    "runs",
+    "show",
+    "verify",
+    "report",
+)
 
 
 def labctl(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +45,9 @@ def here(tmp_path: Path) -> Path:
 
 
 def test_every_verb_is_there() -> None:
-    assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} == set(VERBS)
+    assert {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    } == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -70,9 +70,7 @@ def test_tags_limit_the_roles_and_the_log_holds_all_in_private(source: Path) -> 
 
 
 def test_too_little_room_is_one_sentence(source: Path) -> None:
-    with pytest.raises(
-        ProvisionError, match=r"Only [\d.]+ GiB are free at .*set lab_dir to a folder"
-    ) as error:
+    with pytest.raises(ProvisionError, match=r"Only [\d.]+ GiB are free at .*set lab_dir to a folder") as error:
         _provision(source, [], check=False, extra={"preflight_free_gib": 10**6})
     assert "provision-local.log" in str(error.value)
     assert "preflight : Need room" in str(error.value)

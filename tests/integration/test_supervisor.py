@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from labctl.runner import processes, record, rundir, supervisor
 from tests.integration.conftest import PLAIN, Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def sums_hold(run_dir: Path) -> bool:
@@ -161,7 +164,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 3 MiB: the reserve (2 MiB) fits, a growing log does not."""
     place = tmp_path / "disk"
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)], capture_output=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"no right to mount a small disk: {done.stderr.decode().strip()}")
     yield place

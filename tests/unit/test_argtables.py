@@ -1,4 +1,3 @@
-# ruff: noqa: D103, INP001, PLR2004 - names say what is tested; no package; the numbers are the point
 """Tables of vLLM's arguments: the reader, the shipped data, reading of values, and extraction from source."""
 
 from __future__ import annotations
@@ -111,9 +110,7 @@ def test_load_the_nearest_lower_version(version: str, nearest: str) -> None:
     assert (table.vllm, table.exact) == (nearest, False)
 
 
-@pytest.mark.parametrize(
-    ("version", "message"), [("0.11.2", "the oldest is 0.20.0"), ("nightly", "not a version")]
-)
+@pytest.mark.parametrize(("version", "message"), [("0.11.2", "the oldest is 0.20.0"), ("nightly", "not a version")])
 def test_load_says_why_it_cannot(version: str, message: str) -> None:
     with pytest.raises(LookupError, match=message):
         argtables.load(version)

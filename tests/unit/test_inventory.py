@@ -93,9 +93,7 @@ def test_find_looks_upwards(project: Path) -> None:
     assert inventory.find(below) == project / "inventory.ini"
 
 
-def test_find_takes_the_variable_first(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_takes_the_variable_first(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.ini"
     other.touch()
     monkeypatch.setenv("LABCTL_INVENTORY", str(other))
@@ -105,9 +103,7 @@ def test_find_takes_the_variable_first(
         inventory.find(project)
 
 
-def test_no_inventory_gives_the_command_that_makes_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_inventory_gives_the_command_that_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABCTL_INVENTORY", raising=False)
     with pytest.raises(HostUnknownError) as error:
         inventory.find(tmp_path)

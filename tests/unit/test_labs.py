@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labctl import labs
+from labctl import argtables, labs
 from labctl.errors import UsageError
-from labctl.runner import spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labctl.runner import spec
 
 V = "0.32.0"
 
@@ -32,7 +35,7 @@ def test_the_tutorials_second_lab() -> None:
 
 
 @pytest.mark.parametrize("name", labs.bundled())
-@pytest.mark.parametrize("version", labs.argtables.versions())
+@pytest.mark.parametrize("version", argtables.versions())
 def test_every_lab_is_valid_for_every_version(name: str, version: str) -> None:
     asked = labs.build(labs.read(name), vllm=version, env={})
     assert asked.vllm == version

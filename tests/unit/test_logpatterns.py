@@ -1,4 +1,3 @@
-# ruff: noqa: D103, INP001, PLR2004 - names say what is tested; no package; the numbers are the point
 """Facts from engine logs: real ones of 0.25.1 and 0.32.0, lines rendered from wheels of others, and junk."""
 
 from __future__ import annotations
@@ -206,9 +205,7 @@ RENDERED: list[tuple[str, str, str, dict[str, float | int | str]]] = [
         "Loading:  50%\rLoading: 100%\rINFO 11-22 14:44:44 [b.py:3] ",
     ],
 )
-def test_rendered_lines(
-    prefix: str, version: str, text: str, name: str, fields: dict[str, float | int | str]
-) -> None:
+def test_rendered_lines(prefix: str, version: str, text: str, name: str, fields: dict[str, float | int | str]) -> None:
     assert Fact(name, fields) in match(f"{prefix}{text}\n"), version
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_the_start_of_a_real_cpu_engine(tmp_path: Path, kind: str) -> None:
 def test_phases_follow_each_other_without_gap(tmp_path: Path) -> None:
     assemble(tmp_path, DATA / "h100-vllm-0.25.1" / "offline-qwen2.5-7b.log", ENGINE)
     rows = phases.timeline(tmp_path)
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         assert after["start"] == pytest.approx(before["start"] + before["seconds"])
     assert sum(row["seconds"] for row in rows) == pytest.approx(500.0)
 
@@ -83,9 +84,7 @@ def test_a_run_that_died_names_the_last_place(tmp_path: Path) -> None:
 
 
 def test_a_log_nobody_knows_costs_nothing(tmp_path: Path) -> None:
-    (tmp_path / "noise.log").write_bytes(
-        b"\xff\xfe what is this\n" * 50 + b"INFO something new [x.py:1] took 3 s\n"
-    )
+    (tmp_path / "noise.log").write_bytes(b"\xff\xfe what is this\n" * 50 + b"INFO something new [x.py:1] took 3 s\n")
     assemble(tmp_path, tmp_path / "noise.log", ENGINE)
     assert names(phases.timeline(tmp_path)) == ["ready"]
 

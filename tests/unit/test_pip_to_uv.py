@@ -106,9 +106,7 @@ def test_dev_null_turns_every_file_off() -> None:
     assert pip_to_uv.config_files({"PIP_CONFIG_FILE": "/dev/null"}, Path("/home/me"), Path("/opt/py")) == []
 
 
-def test_a_broken_file_is_an_error_that_quotes_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_broken_file_is_an_error_that_quotes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     named = tmp_path / "pip.conf"
     named.write_text("https://me:secret@x.example/simple\n", encoding="utf-8")
     with pytest.raises(configparser.Error):

@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from labctl.runner import record, rundir
 
-PLAIN: dict[str, Any] = {"run_id": "r", "status": "ok", "spec_sha256": "0" * 64, "anchor": {"utc": "", "monotonic": 1.0}}
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN: dict[str, Any] = {
+    "run_id": "r",
+    "status": "ok",
+    "spec_sha256": "0" * 64,
+    "anchor": {"utc": "", "monotonic": 1.0},
+}
 
 
 def test_a_record_survives_the_disk(tmp_path: Path) -> None:
@@ -27,7 +34,15 @@ def test_a_newer_schema_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"status": "fine"}, {"phases": {}}, {"phases": ["x"]}, {"metrics": []}, {"metrics": {"a": 1}}, {"nodes": [1]}, {"x": 1}],
+    [
+        {"status": "fine"},
+        {"phases": {}},
+        {"phases": ["x"]},
+        {"metrics": []},
+        {"metrics": {"a": 1}},
+        {"nodes": [1]},
+        {"x": 1},
+    ],
 )
 def test_wrong_shapes_are_refused(change: dict[str, Any]) -> None:
     data = {**dataclasses.asdict(record.RunRecord(**PLAIN)), **change}

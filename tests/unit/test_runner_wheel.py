@@ -65,10 +65,7 @@ def test_record_names_every_file_with_its_checksum(tmp_path: Path) -> None:
     with zipfile.ZipFile(runner_wheel.build(tmp_path)) as archive:
         assert archive.testzip() is None
         info = f"labctl_runner-{runner_wheel.version()}.dist-info"
-        rows = {
-            name: (digest, size)
-            for name, digest, size in csv.reader(io.StringIO(_text(archive, info, "RECORD")))
-        }
+        rows = {name: (digest, size) for name, digest, size in csv.reader(io.StringIO(_text(archive, info, "RECORD")))}
         assert sorted(rows) == sorted(archive.namelist())
         assert rows.pop(f"{info}/RECORD") == ("", "")
         for name, (digest, size) in rows.items():
@@ -88,9 +85,7 @@ def test_metadata_has_the_name_and_no_dependency(tmp_path: Path) -> None:
 
 
 def test_nothing_but_the_runner_travels() -> None:
-    assert all(
-        name == "labctl/__init__.py" or name.startswith("labctl/runner/") for name in runner_wheel.contents()
-    )
+    assert all(name == "labctl/__init__.py" or name.startswith("labctl/runner/") for name in runner_wheel.contents())
     assert "labctl/runner/spec.py" in runner_wheel.contents()
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from labctl.errors import TransferError, UnreadableRunError
 from labctl.inventory import Host
 from labctl.runner import record, rundir, spec
 from labctl.sessions.local import LocalSession
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HERE = Host(name="local", connection="local", lab_dir="/nowhere", address="localhost")
 

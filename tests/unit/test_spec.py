@@ -7,7 +7,12 @@ import pytest
 
 from labctl.runner import spec
 
-PLAIN: dict[str, Any] = {"lab": "offline", "model": "facebook/opt-125m", "workload": {"prompts": ["Hello"]}, "schema": 1}
+PLAIN: dict[str, Any] = {
+    "lab": "offline",
+    "model": "facebook/opt-125m",
+    "workload": {"prompts": ["Hello"]},
+    "schema": 1,
+}
 
 
 def test_a_spec_survives_the_journey() -> None:
@@ -46,7 +51,7 @@ def test_what_cannot_run_is_refused_in_one_sentence(change: dict[str, Any], said
 
 
 def test_a_newer_schema_is_refused_by_name() -> None:
-    with pytest.raises(spec.SpecError, match="schema 2.*newer labctl"):
+    with pytest.raises(spec.SpecError, match=r"schema 2.*newer labctl"):
         spec.from_json(json.dumps({**PLAIN, "schema": 2, "something": "new"}))
 
 

@@ -54,7 +54,7 @@ class CallbackModule(CallbackBase):
         """Tell how a task ended."""
         self._result("changed" if result.is_changed() else "ok", result)
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):  # noqa: FBT002 - Ansible's signature
+    def v2_runner_on_failed(self, result, ignore_errors=False):
         """Tell that a task failed."""
         self._result("ignored" if ignore_errors else "failed", result)
 

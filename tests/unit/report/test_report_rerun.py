@@ -9,7 +9,7 @@ from labctl.report.rerun import quote, rerun_command
 from labctl.runner.spec import RunSpec, Workload
 
 
-def spec(**changes: Any) -> RunSpec:  # noqa: ANN401 fields of a spec
+def spec(**changes: Any) -> RunSpec:
     work = Workload(prompts=changes.pop("prompts", ("Hello, my name is", "it's")), repeats=3)
     return RunSpec(**{"lab": "offline", "model": "facebook/opt-125m", "workload": work, **changes})
 
@@ -39,9 +39,7 @@ def test_only_what_is_needed() -> None:
 
 
 def test_chinese_stays_readable() -> None:
-    assert "--prompt '请解释 PagedAttention'" in rerun_command(
-        spec(prompts=("请解释 PagedAttention",)), "local"
-    )
+    assert "--prompt '请解释 PagedAttention'" in rerun_command(spec(prompts=("请解释 PagedAttention",)), "local")
 
 
 @pytest.mark.parametrize(
