@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from typing import Any
+from typing import Any  # noqa: F401 - type comments name it
 
 SCHEMA = 1
 
