@@ -65,7 +65,8 @@ class Progress:
         status, announced = event["status"], self._announced
         self._announced = True
         if status != "skipped" and (announced or _OWN not in event["task"]):
-            self._echo(f"  {status:<8} {event['task']}")
+            note = f": {event['msg']}" if event.get("note") else ""
+            self._echo(f"  {status:<8} {event['task']}{note}")
         if status in ("failed", "unreachable") and not self.failure:
             message = " ".join(event["msg"].split())
             details = event["stderr"].strip().splitlines()[-8:]

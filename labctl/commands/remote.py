@@ -95,11 +95,22 @@ def follow_to_end(where: Line) -> None:
     finish(where.path)
 
 
-def finish(path: Path) -> None:
-    """Build the report of a fetched run, print its summary, and exit 1 where the run failed."""
+def page_of(path: Path) -> Path:
+    """Build the report of a run and give its page. Raises UnreadableRunError where it cannot be written."""
     from labctl import report, runs
 
-    page = report.build(path)
+    runs.load(path)
+    try:
+        return report.build(path)
+    except OSError as error:
+        raise UnreadableRunError(f"the report of {path.name} cannot be written: {error}") from error
+
+
+def finish(path: Path) -> None:
+    """Build the report of a fetched run, print its summary, and exit 1 where the run failed."""
+    from labctl import runs
+
+    page = page_of(path)
     run = runs.load(path)
     summary(run)
     typer.echo(f"report: {page}")

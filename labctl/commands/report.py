@@ -14,11 +14,10 @@ def report(run: RunArgument = None) -> None:
     """
     from pathlib import Path
 
-    from labctl import report as pages
     from labctl import runs
     from labctl.commands.options import project
+    from labctl.commands.remote import page_of
     from labctl.runner import rundir
 
     path = Path(run) if run and (Path(run) / rundir.SPEC).is_file() else runs.find(project().runs_dir, run)
-    runs.load(path)
-    typer.echo(f"report: {pages.build(path)}")
+    typer.echo(f"report: {page_of(path)}")

@@ -12,8 +12,8 @@ def stop(run: RunArgument = None) -> None:
 
     Example: labctl stop
     """
-    from labctl import follow, report, runs
-    from labctl.commands.remote import line_to, summary
+    from labctl import follow, runs
+    from labctl.commands.remote import line_to, page_of, summary
     from labctl.runner import rundir
 
     with line_to(run) as where:
@@ -22,6 +22,6 @@ def stop(run: RunArgument = None) -> None:
             typer.echo(f"{where.path.name} has ended already ({state})")
         where.launcher.control(where.path.name, "stop")
         runs.fetch(where.session, where.remote_dir, where.path)
-    page = report.build(where.path)
+    page = page_of(where.path)
     summary(runs.load(where.path))
     typer.echo(f"report: {page}")

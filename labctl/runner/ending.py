@@ -124,15 +124,21 @@ def seal_if_lost(run_dir: Path) -> int:
     if processes.alive(who.get("pid", 0), who.get("start_ticks", 0), who.get("boot_id", "")):
         return 0
     processes.end_run(run_dir)
-    (run_dir / ".reserve").unlink(missing_ok=True)
+    (run_dir / rundir.RESERVE).unlink(missing_ok=True)
+    if run.status == "running":
+        _lose(run_dir, run)
+    # A run that ended but could not be sealed (a full disk) keeps what its supervisor said.
+    complete(run_dir, run)
+    return 0
+
+
+def _lose(run_dir: Path, run: record.RunRecord) -> None:
     rows = events.read(run_dir)
     run.status = "lost"
     run.model, run.engine = _last(rows, "model"), _last(rows, "engine")
-    rebooted = who.get("boot_id") != processes.boot_id()
+    rebooted = run.supervisor.get("boot_id") != processes.boot_id()
     why = "the host was rebooted" if rebooted else "its supervisor was killed"
     run.error = {"kind": "lost", "phase": events.open_phase(rows) or "start", "message": f"the run was lost: {why}"}
-    complete(run_dir, run)
-    return 0
 
 
 def sweep(run_dir: Path) -> None:

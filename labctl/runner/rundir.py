@@ -20,6 +20,8 @@ RUNNER_LOG = "logs/runner.log"
 SYSTEM = "machine/system.json"
 PACKAGES = "machine/packages.txt"
 METRICS = "metrics/end.prom"
+# A file kept only to be given up: its room lets the record of a run be written on a disk that filled up.
+RESERVE = ".reserve"
 # What the laptop adds; the host seals everything else.
 UNSEALED = ("local", "report")
 

@@ -20,8 +20,7 @@ from labctl.runner.redact import Redactor
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A file kept only to be given up: its room lets the record of a run be written on a disk that filled up.
-RESERVE = ".reserve"
+# What the reserve keeps free: enough for the record and the manifest of any run.
 RESERVE_BYTES = 2 * 1024 * 1024
 _STOP_GRACE = 15.0
 
@@ -55,7 +54,7 @@ def _detached(run_dir: Path, writer: int) -> None:
             os.dup2(target, number)
         run = Supervisor(run_dir)
         run.record.write(run_dir)
-        (run_dir / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+        (run_dir / rundir.RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
     except Exception as error:  # noqa: BLE001 - the caller waits at the pipe: it must hear of anything
         os.write(writer, f"cannot start the run: {error}".encode())
         return
@@ -117,7 +116,7 @@ class Supervisor:
                 traceback.print_exc()
             kind = "disk_full" if ending.is_disk_full(error) else "internal"
             outcome = ending.Outcome(error={"kind": kind, "phase": "supervisor", "message": str(error)})
-        (self.run_dir / RESERVE).unlink(missing_ok=True)
+        (self.run_dir / rundir.RESERVE).unlink(missing_ok=True)
         outcome.stopped = self.stopping
         ending.finish(self.run_dir, self.record, outcome, ended=clock.since(self.zero))
 

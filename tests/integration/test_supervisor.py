@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labctl import runs
+from labctl.errors import TransferError
+from labctl.inventory import Host
 from labctl.runner import processes, record, rundir, supervisor
+from labctl.sessions.local import LocalSession
 from tests.integration.conftest import PLAIN, Lab
 
 if TYPE_CHECKING:
@@ -148,6 +152,20 @@ def test_a_lost_run_is_sealed_and_its_leftovers_end(
     assert left.wait(timeout=5) == -signal.SIGTERM
 
 
+def test_a_run_that_ended_unsealed_keeps_its_status(lab: Lab, sleeper: tuple[Path, subprocess.Popen[bytes]]) -> None:
+    run_dir, _ = sleeper
+    told = record.from_json((run_dir / rundir.RECORD).read_text())
+    told.status, told.supervisor["start_ticks"] = "failed", 1
+    told.error = {"kind": "disk_full", "phase": "engine", "message": "full"}
+    told.write(run_dir)
+    assert lab.runner(run_dir, "--seal").returncode == 0
+    told = record.from_json((run_dir / rundir.RECORD).read_text())
+    assert told.status == "failed"
+    assert told.error is not None
+    assert told.error["kind"] == "disk_full"
+    assert sums_hold(run_dir)
+
+
 def test_a_new_run_sweeps_the_lost_ones(lab: Lab, sleeper: tuple[Path, subprocess.Popen[bytes]]) -> None:
     run_dir, left = sleeper
     told = record.from_json((run_dir / rundir.RECORD).read_text())
@@ -199,3 +217,19 @@ def test_a_disk_too_full_to_start_says_so(small_disk: Path) -> None:
     done = lab.runner(run_dir)
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
+
+
+def test_a_full_disk_on_the_laptop_loses_nothing(small_disk: Path, lab: Lab) -> None:
+    run_dir = lab.make("r1")
+    lab.runner(run_dir)
+    lab.to_the_end(run_dir)
+    here = Host(name="local", connection="local", lab_dir=str(lab.lab_dir), address="localhost")
+    path = runs.create(small_disk / "runs", "r1", "local", str(run_dir))
+    free = os.statvfs(small_disk).f_bavail * 4096
+    (small_disk / "filler").write_bytes(b"\0" * (free - 8192))
+    with pytest.raises(TransferError, match="No space left on device") as caught:
+        runs.fetch(LocalSession(here), str(run_dir), path)
+    assert caught.value.exit_code == 8
+    (small_disk / "filler").unlink()
+    runs.fetch(LocalSession(here), str(run_dir), path)
+    assert runs.check_sums(path) == []

@@ -1,0 +1,64 @@
+"""What the README tells a newcomer to type works, in both languages."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from labctl import errors, labs
+from tests.e2e.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.conftest import Project
+
+NAMES = ("README.md", "README.zh-CN.md")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def commands(name: str) -> list[list[str]]:
+    blocks = re.findall(r"```console\n(.*?)```", text(name), re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [shlex.split(line) for line in lines]
+
+
+def test_the_commands_of_the_readme_run(project: Project) -> None:
+    typed = [words[1:] for words in commands("README.md") if words[0] == "labctl"]
+    assert [words[0] for words in typed] == ["labs", "doctor", "run", "runs", "show", "verify"]
+    for words in typed:
+        project(*words)
+
+
+def test_its_make_targets_exist() -> None:
+    makefile = text("Makefile")
+    for name in NAMES:
+        for target in set(re.findall(r"make ([a-z-]+)`", text(name))) | {"demo"}:
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_lab_is_a_lab(name: str, tmp_path: Path) -> None:
+    [sample] = re.findall(r"```toml\n(.*?)```", text(name), re.DOTALL)
+    (tmp_path / "mine.toml").write_text(sample, encoding="utf-8")
+    asked = labs.build(labs.read(str(tmp_path / "mine.toml")), vllm="0.32.0", env={})
+    assert asked.engine == tomllib.loads(sample)["engine"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_exit_code_is_listed(name: str) -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text(name), re.MULTILINE)}
+    made = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
+    assert listed == made | {errors.EXIT_OK, errors.EXIT_RUN_FAILED, errors.EXIT_DETACHED}
+
+
+def test_the_twin_types_the_same_commands() -> None:
+    english, chinese = ([words[:2] for words in commands(name)] for name in NAMES)
+    assert english == chinese
