@@ -181,7 +181,7 @@ def compile_cache(rows: list[dict[str, Any]]) -> Figure:
     """``cold``: something had to be compiled; ``warm``: all of it lay in the cache; ``off``: eager, no compiling."""
     said = next((r for r in rows if r["event"] == "compile_cache"), None)
     if said is None:
-        return Figure(value=None, n=0, note="the engine never came up")
+        return Figure(value=None, n=0, note="not recorded")
     before, after = said.get("before") or 0, said.get("after") or 0
     value = "off" if said.get("eager") else "warm" if 0 < after <= before else "cold"
     note = f"{before} compiled files before the start, {after} after"

@@ -2,30 +2,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labctl.runner import phases, rundir
+from tests.data.convert_captures import stamped, write_log
 
 DATA = Path(__file__).parents[1] / "data"
-STAMP = re.compile(r"\b\d\d-\d\d (\d\d):(\d\d):(\d\d)\b")
 
 
 def assemble(run_dir: Path, log: Path, events: list[dict[str, Any]]) -> None:
     """A run directory from a captured log: its own clock times stand for the arrival stamps."""
-    stamped, start, t = [], None, 0.0
-    for line in log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines():
-        found = STAMP.search(line)
-        if found:
-            clock = sum(int(part) * size for part, size in zip(found.groups(), (3600, 60, 1), strict=True))
-            start = clock if start is None else start
-            t = float(clock - start)
-        stamped.append(f"{t:10.3f} {line}\n")
-    (run_dir / "logs").mkdir()
-    (run_dir / rundir.ENGINE_LOG).write_text("".join(stamped), encoding="utf-8")
+    write_log(run_dir, stamped(log.read_text(encoding="utf-8", errors="replace")))
     (run_dir / rundir.EVENTS).write_text("".join(json.dumps(event) + "\n" for event in events))
 
 

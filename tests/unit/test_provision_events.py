@@ -43,6 +43,12 @@ def test_a_long_task_is_announced_and_then_its_end_told() -> None:
     assert lines == ["  ...      vllm : Prove", "  ok       vllm : Prove"]
 
 
+def test_what_a_task_has_to_say_is_passed_on() -> None:
+    lines: list[str] = []
+    Progress(lines.append).take({**_result("system_packages : Fall back", "ok", "no g++"), "note": True})
+    assert lines == ["  ok       system_packages : Fall back: no g++"]
+
+
 def test_the_first_failure_is_kept_with_the_end_of_what_was_said() -> None:
     progress = Progress(lambda _line: None)
     said = "\n".join(f"line {number}" for number in range(20))

@@ -44,6 +44,7 @@ class CallbackModule(CallbackBase):
             task=result._task.get_name(),
             msg=str(message),
             stderr=str(details)[-4000:],
+            note=result._task.action.endswith("debug"),
         )
 
     def v2_playbook_on_task_start(self, task, is_conditional):
