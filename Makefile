@@ -7,6 +7,8 @@ HOST ?= local
 LAB ?= offline
 
 export PYTHON
+# Matplotlib keeps its list of fonts below .labctl too, not in the home directory; bootstrap.sh makes the list.
+export MPLCONFIGDIR := $(CURDIR)/.labctl/cache/matplotlib
 
 .PHONY: help demo test test-all lint types unit integration bench lock clean clean-all
 .DEFAULT_GOAL := help

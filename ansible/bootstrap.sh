@@ -59,3 +59,5 @@ fi
 echo "bootstrap: installing $lock into $environment"
 uv pip sync --quiet --python "$environment/bin/python" --require-hashes --compile-bytecode "$lock"
 uv pip install --quiet --python "$environment/bin/python" --no-deps --build-constraints ansible/locks/build.txt --editable .
+# Matplotlib looks for fonts at its first import, for seconds: here, not in the first report.
+"$environment/bin/python" -c 'import matplotlib.font_manager'
