@@ -42,8 +42,8 @@ unit: $(DEV)/.stamp ## tests without network, processes or clock
 integration: $(DEV)/.stamp ## tests with the real Ansible and the real vLLM
 	$(DEV)/bin/python -m pytest -m "not slow" tests --ignore tests/unit --ignore tests/benchmarks
 
-bench: $(DEV)/.stamp $(VENV)/.stamp ## what labctl costs, in interleaved pairs
-	$(DEV)/bin/python tests/benchmarks/run.py
+bench: $(DEV)/.stamp $(VENV)/.stamp ## what labctl costs, in interleaved pairs (BENCH="help runs" chooses)
+	$(DEV)/bin/python -m tests.benchmarks.run $(BENCH)
 
 $(VENV)/.stamp: requirements.lock $(SOURCES)
 	@$(BOOTSTRAP) $(VENV) requirements.lock

@@ -61,6 +61,7 @@ def verdicts(facts: dict[str, Any], lab_facts: dict[str, Any] | None, host: str)
     """Every check over the facts; an unknown fact is a warning, never a guess. Pure."""
     yield _python(facts)
     yield _libnuma(facts)
+    yield _lscpu(facts)
     yield _compiler(facts)
     yield _at_least("disk", _get(facts, "disk", "free"), _DISK_NEEDED, "free where the lab lies", fatal=True)
     memory = _get(facts, "memory", "available")
@@ -71,6 +72,7 @@ def verdicts(facts: dict[str, Any], lab_facts: dict[str, Any] | None, host: str)
     shared = _at_least("shm", _get(facts, "shm", "total"), _SHM_NEEDED, "of shared memory (/dev/shm)", fatal=True)
     yield shared._replace(fix=fix)
     yield _gpu(facts)
+    yield _hub(facts)
     yield _provisioned(lab_facts, host)
 
 
@@ -95,6 +97,21 @@ def _libnuma(facts: dict[str, Any]) -> Verdict:
     if facts.get("libnuma"):
         return Verdict("libnuma", "ok", f"{facts['libnuma']}: vLLM on CPU can load")
     return Verdict("libnuma", "fail", "libnuma is missing: vLLM on CPU cannot load", "apt-get install libnuma1")
+
+
+def _lscpu(facts: dict[str, Any]) -> Verdict:
+    if facts.get("lscpu"):
+        return Verdict("lscpu", "ok", "vLLM can learn which cores there are")
+    return Verdict("lscpu", "fail", "lscpu is missing: vLLM on CPU cannot start", "apt-get install util-linux")
+
+
+def _hub(facts: dict[str, Any]) -> Verdict:
+    endpoint = _get(facts, "hub", "endpoint")
+    if _get(facts, "hub", "answers"):
+        return Verdict("hub", "ok", f"{endpoint} answers: models come from there")
+    why = _get(facts, "hub", "why") or "unknown"
+    fix = "export HF_ENDPOINT=https://a-mirror.example"
+    return Verdict("hub", "warn", f"no answer from {endpoint} ({why}): runs use synthetic models", fix)
 
 
 def _compiler(facts: dict[str, Any]) -> Verdict:

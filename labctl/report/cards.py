@@ -54,7 +54,7 @@ CARDS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Start-up", "startup", (("the engine's own count", "engine_init"),)),
     ("KV cache", "kv_tokens", (("blocks", "kv_blocks"), ("\u00d7 block size", "kv_block_size"))),
     ("Maximum concurrency", "kv_max_concurrency", ()),
-    ("Model load", "model_load_seconds", (("weights in memory", "model_load_gib"),)),
+    ("Model load", "model_load_seconds", (("weights", "model_load_gib"),)),
     ("Time to first token", "ttft", ()),
     ("Latency of a request", "latency", ()),
     ("Output tokens", "output_tokens", (("prompt tokens", "prompt_tokens"),)),

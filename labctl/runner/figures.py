@@ -164,7 +164,8 @@ def reported(told: list[enginelog.Told]) -> dict[str, Figure]:
 def _from_log(fact: enginelog.Told | None, key: str, unit: str) -> Figure:
     if fact is None or key not in fact.fields:
         return Figure(value=None, unit=unit, n=0, note="the engine's log does not say")
-    return Figure(value=fact.fields[key], unit=unit, sources=[f"{rundir.ENGINE_LOG}:{fact.line}"], note="")
+    note = "the checkpoint on disk" if fact.name == "checkpoint_size" else ""
+    return Figure(value=fact.fields[key], unit=unit, sources=[f"{rundir.ENGINE_LOG}:{fact.line}"], note=note)
 
 
 def _maybe(value: float | None, unit: str, sources: list[str]) -> Figure:
@@ -195,7 +196,8 @@ def requests(run_dir: Path) -> dict[str, Figure]:
     found = {}
     for name, key in (("ttft", "ttft_s"), ("latency", "latency_s")):
         values = [r[key] for _, r in rows if isinstance(r.get(key), (int, float))]
-        found[name] = spread(values, "s", [named], "" if values else "this vLLM does not say")
+        why = "this vLLM does not say" if rows else "nothing was measured"
+        found[name] = spread(values, "s", [named], "" if values else why)
     for name in ("prompt_tokens", "output_tokens"):
         counts = [r[name] for _, r in rows if isinstance(r.get(name), int)]
         total = sum(counts) if counts else None

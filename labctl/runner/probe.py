@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import urllib.error
+import urllib.request
 from typing import Any  # noqa: F401 - type comments name it
 
 SCHEMA = 1
@@ -35,6 +37,7 @@ def facts(lab_dir):  # type: (str) -> dict[str, object]
         "container": _container(),
         "docker": shutil.which("docker") is not None,
         "compiler": {"cxx": shutil.which("g++") or shutil.which("c++"), "headers": _headers(lab_dir)},
+        "lscpu": shutil.which("lscpu") is not None,
         "libnuma": ctypes.util.find_library("numa"),
         "gpus": _gpus(),
     }
@@ -143,11 +146,24 @@ def _run(command):  # type: (list[str]) -> str
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
+def hub():  # type: () -> dict[str, object]
+    """Whether the model hub answers at all (any HTTP status), within three seconds."""
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        urllib.request.urlopen(endpoint, timeout=3).close()  # noqa: S310 - the user's own setting
+    except urllib.error.HTTPError:
+        pass
+    except (OSError, ValueError) as error:
+        return {"endpoint": endpoint, "answers": False, "why": str(error)}
+    return {"endpoint": endpoint, "answers": True, "why": None}
+
+
 def main():  # type: () -> int
-    """Write the facts as JSON to the path given second."""
+    """Write the facts as JSON to the path given second; what only the network can tell goes with them."""
     lab_dir, target = sys.argv[1], sys.argv[2]
     with contextlib.closing(open(target, "w")) as handle:
-        json.dump(facts(os.path.expanduser(lab_dir)), handle, indent=1, sort_keys=True)
+        found = dict(facts(os.path.expanduser(lab_dir)), hub=hub())
+        json.dump(found, handle, indent=1, sort_keys=True)
         handle.write("\n")
     return 0
 

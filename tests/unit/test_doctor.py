@@ -10,6 +10,8 @@ GIB = 1024**3
 GOOD: dict[str, Any] = {
     "python": {"version": "3.11.7"},
     "libnuma": "libnuma.so.1",
+    "lscpu": True,
+    "hub": {"endpoint": "https://hub.example", "answers": True, "why": None},
     "compiler": {"cxx": "/usr/bin/g++", "headers": "/usr/include/python3.11/Python.h"},
     "disk": {"free": 50 * GIB},
     "memory": {"available": 20 * GIB, "cgroup_limit": None},
@@ -33,6 +35,8 @@ def test_a_fit_host_passes_every_check() -> None:
         ("python", {"python": {"version": "3.9.18"}}, "warn"),
         ("python", {"python": {"version": "what"}}, "warn"),
         ("libnuma", {"libnuma": None}, "fail"),
+        ("lscpu", {"lscpu": False}, "fail"),
+        ("hub", {"hub": {"endpoint": "https://hub.example", "answers": False, "why": "refused"}}, "warn"),
         ("compiler", {"compiler": {"cxx": None, "headers": "/x"}}, "warn"),
         ("compiler", {"compiler": {"cxx": "/x", "headers": None}}, "warn"),
         ("disk", {"disk": {"free": GIB}}, "fail"),

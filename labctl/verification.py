@@ -1,0 +1,55 @@
+"""Whether a run still holds what its host sealed, and whether its figures follow from its raw files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from labctl import runner_wheel, runs
+from labctl.runner import figures, phases, rundir
+
+if TYPE_CHECKING:
+    from labctl.runs import Run
+
+
+def problems(run: Run) -> list[str]:
+    """One sentence a problem; empty where every checksum and every figure holds. Raises UnreadableRunError."""
+    found = runs.check_sums(run.path)
+    if run.record.spec_sha256 != rundir.sha256(run.path / rundir.SPEC):
+        found.append("the record was made for another spec.json")
+    listed = {str(item.get("path")): item.get("sha256") for item in run.record.artifacts}
+    sums = {name: digest for name, digest in runs.manifest(run.path).items() if name != rundir.RECORD}
+    if listed != sums:
+        found.append("the artifacts in the record are not those of the manifest")
+    return found + _figures(run) + _phases(run)
+
+
+def _figures(run: Run) -> list[str]:
+    told, again = run.record.metrics, _plain(figures.compute(run.path))
+    names = set(told)
+    if run.record.supervisor.get("runner_version") == runner_wheel.version():
+        # Another runner may know other figures; the same one must have recorded them all.
+        names |= set(again)
+    wrong = sorted(name for name in names if _numbers(told.get(name)) != _numbers(again.get(name)))
+    return [f"figure {name} does not follow from the raw files{_by(run)}" for name in wrong]
+
+
+def _phases(run: Run) -> list[str]:
+    if _plain(phases.timeline(run.path)) == run.record.phases:
+        return []
+    return [f"the phases do not follow from the raw files{_by(run)}"]
+
+
+def _by(run: Run) -> str:
+    made, here = run.record.supervisor.get("runner_version"), runner_wheel.version()
+    return "" if made == here else f" (recorded by runner {made}, computed by {here})"
+
+
+def _numbers(figure: dict[str, Any] | None) -> dict[str, Any] | None:
+    # A note is words for people; another version may word it otherwise.
+    return None if figure is None else {key: value for key, value in figure.items() if key != "note"}
+
+
+def _plain(value: Any) -> Any:
+    """As it went through record.json: tuples, floats and None compare alike then."""
+    return json.loads(json.dumps(value))
