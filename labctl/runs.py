@@ -43,13 +43,14 @@ class Run:
         return str(self.origin.get("host") or "?")
 
 
-def create(runs_dir: Path, run_id: str, host: str, remote_dir: str) -> Path:
-    """Make the local directory of a run and note where it comes from. Raises TransferError."""
+def create(runs_dir: Path, run_id: str, host: str, remote_dir: str, asked: RunSpec) -> Path:
+    """Make the local directory of a run, with its spec and a note where it comes from. Raises TransferError."""
     if not _RUN_ID.fullmatch(run_id):
         raise TransferError(f"{run_id!r} is no run id")
     path = runs_dir / run_id
     try:
         (path / "local").mkdir(parents=True, exist_ok=True)
+        rundir.write_atomic(path / rundir.SPEC, asked.to_json().encode())
         rundir.write_atomic(path / ORIGIN, (json.dumps({"host": host, "remote_dir": remote_dir}) + "\n").encode())
     except OSError as error:
         raise TransferError(f"cannot write {path}: {error.strerror or error}") from error
@@ -112,6 +113,8 @@ def _row(path: Path) -> dict[str, Any]:
             "synthetic": (data.get("model") or {}).get("synthetic"),
             "note": error.get("message", ""),
         }
+    except FileNotFoundError:
+        row |= {"status": "not fetched", "throughput": None, "synthetic": None, "note": f"labctl fetch {path.name}"}
     except (OSError, ValueError, AttributeError) as error:
         row |= {"status": "unreadable", "throughput": None, "synthetic": None, "note": str(error)}
     return row

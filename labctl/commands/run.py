@@ -61,10 +61,11 @@ def run(
     with open_session(target) as session:
         start = launcher(spec.launcher, target, session)
         start.ready()
-        run_id = start.launch(spec)
+        run_id = start.new_id(spec)
         remote_dir = f"{target.lab_dir}/runs/{run_id}"
-        path = runs.create(place.runs_dir, run_id, host, remote_dir)
-        runs.mirror(session, remote_dir, path)
+        # The laptop's note of the run comes first: killed at any later moment, labctl can attach to it again.
+        path = runs.create(place.runs_dir, run_id, host, remote_dir, spec)
+        start.launch(spec, run_id)
         if detach:
             say(f"started; to see it:\n  labctl attach {run_id}")
             typer.echo(run_id)

@@ -19,8 +19,11 @@ class Launcher(Protocol):
     def ready(self) -> None:
         """Raise NotProvisionedError, with the command that cures it, where no run could be started."""
 
-    def launch(self, spec: RunSpec) -> str:
-        """Make the run directory, send the spec and start the detached runner. Returns the run id."""
+    def new_id(self, spec: RunSpec) -> str:
+        """Give a run id that the host has not used."""
+
+    def launch(self, spec: RunSpec, run_id: str) -> None:
+        """Make the run directory on the host, send the spec and start the detached runner there."""
 
     def control(self, run_id: str, verb: str) -> None:
         """``stop`` or ``seal`` a run. Raises UnreadableRunError where the host could not."""

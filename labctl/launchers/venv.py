@@ -53,9 +53,8 @@ class VenvLauncher:
         if "python" not in (self.session.names(str(PurePosixPath(str(facts.get("python"))).parent)) or []):
             raise NotProvisionedError(f"host {self.host.name} has lost its environment: {facts.get('python')}", cure)
 
-    def launch(self, spec: RunSpec) -> str:
+    def launch(self, spec: RunSpec, run_id: str) -> None:
         """See Launcher.launch."""
-        run_id = self._new_id(spec)
         run_dir = f"{self.host.lab_dir}/runs/{run_id}"
         self.session.put(spec.to_json().encode(), f"{run_dir}/spec.json")
         secrets = {name: os.environ[name] for name in SECRETS if os.environ.get(name)}
@@ -67,7 +66,6 @@ class VenvLauncher:
                 f"the runner did not start on {self.host.name}: {done.err.strip() or done.out.strip() or done.code}",
                 f"labctl doctor --host {self.host.name}",
             )
-        return run_id
 
     def control(self, run_id: str, verb: str) -> None:
         """See Launcher.control."""
@@ -79,7 +77,8 @@ class VenvLauncher:
     def _command(self, run_dir: str, *more: str) -> list[str]:
         return [str(self.facts()["python"]), "-I", "-m", "labctl.runner", run_dir, *more]
 
-    def _new_id(self, spec: RunSpec) -> str:
+    def new_id(self, spec: RunSpec) -> str:
+        """See Launcher.new_id."""
         taken = set(self.session.names(f"{self.host.lab_dir}/runs") or ())
         stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{self.host.name}-{spec.lab}"
         for suffix in ("", *(f"-{number}" for number in range(2, 100))):

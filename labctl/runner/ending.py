@@ -113,8 +113,11 @@ def log_tail(run_dir: Path, lines: int = _TAIL) -> list[str]:
 def seal_if_lost(run_dir: Path) -> int:
     """Seal a run that says ``running`` though its supervisor is gone (killed, rebooted). Exit status."""
     path = run_dir / rundir.RECORD
-    if not path.is_file() or (run_dir / rundir.SUMS).is_file():
+    if (run_dir / rundir.SUMS).is_file():
         return 0
+    if not path.is_file():
+        sys.stderr.write("the run never started there\n")
+        return 1
     try:
         run = record.from_json(path.read_text(encoding="utf-8"))
     except record.RecordError as error:

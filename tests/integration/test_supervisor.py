@@ -16,7 +16,7 @@ import pytest
 from labctl import runs
 from labctl.errors import TransferError
 from labctl.inventory import Host
-from labctl.runner import processes, record, rundir, supervisor
+from labctl.runner import processes, record, rundir, spec, supervisor
 from labctl.sessions.local import LocalSession
 from tests.integration.conftest import PLAIN, Lab
 
@@ -71,6 +71,11 @@ def test_a_run_directory_without_spec_says_so(lab: Lab) -> None:
     done = lab.runner(lab.runs_dir / "r1")
     assert done.returncode == 1
     assert "spec.json" in done.stderr
+
+
+def test_a_run_that_never_started_is_not_waited_for(lab: Lab) -> None:
+    done = lab.runner(lab.make("r1"), "--seal")
+    assert (done.returncode, done.stderr) == (1, "the run never started there\n")
 
 
 def test_the_second_run_names_the_holder(lab: Lab) -> None:
@@ -224,7 +229,7 @@ def test_a_full_disk_on_the_laptop_loses_nothing(small_disk: Path, lab: Lab) -> 
     lab.runner(run_dir)
     lab.to_the_end(run_dir)
     here = Host(name="local", connection="local", lab_dir=str(lab.lab_dir), address="localhost")
-    path = runs.create(small_disk / "runs", "r1", "local", str(run_dir))
+    path = runs.create(small_disk / "runs", "r1", "local", str(run_dir), spec.from_dict(PLAIN))
     free = os.statvfs(small_disk).f_bavail * 4096
     (small_disk / "filler").write_bytes(b"\0" * (free - 8192))
     with pytest.raises(TransferError, match="No space left on device") as caught:

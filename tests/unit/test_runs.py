@@ -21,10 +21,13 @@ def session() -> LocalSession:
     return LocalSession(HERE)
 
 
+ASKED = spec.from_dict({"lab": "offline", "model": "m", "workload": {"prompts": ["a"]}})
+
+
 def sealed(folder: Path) -> Path:
     """A small sealed run as a host leaves it."""
     (folder / "logs").mkdir(parents=True)
-    asked = spec.from_dict({"lab": "offline", "model": "m", "workload": {"prompts": ["a"]}})
+    asked = ASKED
     (folder / rundir.SPEC).write_text(asked.to_json())
     (folder / rundir.ENGINE_LOG).write_text("     0.100 a line\n" * 100)
     record.RunRecord(
@@ -41,7 +44,7 @@ def host_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return runs.create(tmp_path / "runs", "r1", "local", str(tmp_path / "host" / "r1"))
+    return runs.create(tmp_path / "runs", "r1", "local", str(tmp_path / "host" / "r1"), ASKED)
 
 
 def test_fetch_brings_everything_and_checks_it(host_dir: Path, path: Path) -> None:
@@ -116,7 +119,7 @@ def test_a_run_the_host_does_not_have(tmp_path: Path, path: Path) -> None:
 @pytest.mark.parametrize("run_id", ["../x", "", "a/b", ".hidden", "x" * 200, "a\nb"])
 def test_a_bad_run_id_makes_no_directory(tmp_path: Path, run_id: str) -> None:
     with pytest.raises(TransferError, match="no run id"):
-        runs.create(tmp_path / "runs", run_id, "local", "/x")
+        runs.create(tmp_path / "runs", run_id, "local", "/x", ASKED)
 
 
 @pytest.mark.parametrize(
@@ -176,4 +179,4 @@ def test_listing_shows_broken_runs_too(host_dir: Path) -> None:
     (host_dir.parent / "r3").mkdir()
     (host_dir.parent / "r3" / rundir.RECORD).write_text(json.dumps(["not", "a", "record"]))
     rows = runs.listing(host_dir.parent)
-    assert [(row["run"], row["status"]) for row in rows] == [("r1", "ok"), ("r2", "unreadable"), ("r3", "unreadable")]
+    assert [(row["run"], row["status"]) for row in rows] == [("r1", "ok"), ("r2", "not fetched"), ("r3", "unreadable")]
