@@ -111,7 +111,7 @@ def _row(path: Path) -> dict[str, Any]:
             "status": data.get("status"),
             "throughput": figure.get("value"),
             "synthetic": (data.get("model") or {}).get("synthetic"),
-            "note": error.get("message", ""),
+            "note": error.get("message") or ("as last seen" if data.get("status") == "running" else ""),
         }
     except FileNotFoundError:
         row |= {"status": "not fetched", "throughput": None, "synthetic": None, "note": f"labctl fetch {path.name}"}

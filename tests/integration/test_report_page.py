@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from labctl.report import build
 from labctl.runner.record import RecordError
+from tests.unit.report.report_page_checks import check
 
 TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "unit" / "report"))
-from report_page_checks import check  # type: ignore[import-not-found]  # noqa: E402
 
 RUNS = TESTS / "data" / "runs"
 CPU, H100 = RUNS / "cpu-offline", RUNS / "h100-offline-opt-125m-converted"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_page_checks import check  # type: ignore[import-not-found]
 
 from labctl.report import build
 from labctl.runner.record import RecordError
 from labctl.runner.spec import SpecError
+from tests.unit.report.report_page_checks import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
