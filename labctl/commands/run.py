@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labctl.commands.options import HostOption, project, say
+from labctl.commands.options import HostOption, Project, project, say
+
+if TYPE_CHECKING:
+    from labctl.inventory import Host
+    from labctl.runner.spec import RunSpec
 
 
 def run(
@@ -32,11 +36,8 @@ def run(
 
     Example: labctl run offline --host local --engine enforce_eager=true
     """
-    from labctl import labs, runs
-    from labctl.commands.remote import Line, follow_to_end
-    from labctl.launchers import launcher
+    from labctl import labs
     from labctl.launchers.venv import FORWARDED
-    from labctl.sessions import open_session
 
     place = project()
     target = place.host(host)
@@ -58,16 +59,26 @@ def run(
     if dry_run:
         typer.echo(spec.to_json(), nl=False)
         return
+    start(place, target, spec, detach=detach)
+
+
+def start(place: Project, target: Host, spec: RunSpec, *, detach: bool) -> None:
+    """Start a spec on a host; follow it to its report unless ``detach``."""
+    from labctl import runs
+    from labctl.commands.remote import Line, follow_to_end
+    from labctl.launchers import launcher
+    from labctl.sessions import open_session
+
     with open_session(target) as session:
-        start = launcher(spec.launcher, target, session)
-        start.ready()
-        run_id = start.new_id(spec)
+        there = launcher(spec.launcher, target, session)
+        there.ready()
+        run_id = there.new_id(spec)
         remote_dir = f"{target.lab_dir}/runs/{run_id}"
         # The laptop's note of the run comes first: killed at any later moment, labctl can attach to it again.
-        path = runs.create(place.runs_dir, run_id, host, remote_dir, spec)
-        start.launch(spec, run_id)
+        path = runs.create(place.runs_dir, run_id, target.name, remote_dir, spec)
+        there.launch(spec, run_id)
         if detach:
             say(f"started; to see it:\n  labctl attach {run_id}")
             typer.echo(run_id)
-            return
-        follow_to_end(Line(place, session, start, remote_dir, path))
+        else:
+            follow_to_end(Line(place, session, there, remote_dir, path))

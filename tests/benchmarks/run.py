@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.pairs import compare
-from tests.e2e.conftest import LABCTL, ROOT, Project
+from tests.benchmarks.pairs import compare, ratio
+from tests.e2e.conftest import LABCTL, ROOT, Project, provisioned
 
 FAB = LABCTL.with_name("fab")
 EAGER = ("--engine", "enforce_eager=true", "--engine", "max_model_len=512")
@@ -44,16 +44,6 @@ def bench_runs() -> None:
         for name, program in (("labctl", LABCTL), ("fab", FAB)):
             found = compare(lambda: wall(LABCTL, "runs", cwd=place), lambda p=program: wall(p, "--help"), 15)  # type: ignore[misc]
             print(f"labctl runs (200 runs) / {name} --help:", found)
-
-
-def provisioned() -> Project:
-    """The project of the tests, provisioned."""
-    folder = ROOT / ".labctl" / "e2e"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inventory.ini").write_text("local ansible_connection=local\n")
-    project = Project(folder)
-    project("provision", "local", timeout=900)
-    return project
 
 
 def timed_run(project: Project, *words: str) -> tuple[float, dict[str, Any]]:
@@ -99,8 +89,6 @@ def bench_start() -> None:
     for _ in range(3):
         b = cold()
         rows.append((start("warm"), b))
-    from tests.benchmarks.pairs import ratio
-
     print("warm start / cold start:", ratio(rows))
 
 

@@ -69,8 +69,7 @@ def until(true: Callable[[], object], within: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
-def project() -> Project:
+def provisioned() -> Project:
     """Below .labctl, so that a second `make test` finds it provisioned and `make clean-all` removes it."""
     folder = ROOT / ".labctl" / "e2e"
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,3 +77,9 @@ def project() -> Project:
     made = Project(folder)
     made("provision", "local", timeout=900)
     return made
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    """The one provisioned project of all tests."""
+    return provisioned()
