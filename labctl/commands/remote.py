@@ -79,11 +79,12 @@ def follow_to_end(where: Line) -> None:
     """Follow a run to its end, fetch it, build its report and print what it came to; Ctrl-C detaches."""
     import threading
 
-    from labctl import follow, report
+    from labctl import follow
+    from labctl.report import page
 
     progress = Progress(where.path.name)
     # The plotting library takes a second to import; the run takes longer, so this costs nobody anything.
-    threading.Thread(target=report.warm, daemon=True).start()
+    threading.Thread(target=page.warm, daemon=True).start()
     try:
         follow.follow(where.session, where.launcher, where.remote_dir, where.path, progress)
     except KeyboardInterrupt:
@@ -97,11 +98,12 @@ def follow_to_end(where: Line) -> None:
 
 def page_of(path: Path) -> Path:
     """Build the report of a run and give its page. Raises UnreadableRunError where it cannot be written."""
-    from labctl import report, runs
+    from labctl import runs
+    from labctl.report import page
 
     runs.load(path)
     try:
-        return report.build(path)
+        return page.build(path)
     except OSError as error:
         raise UnreadableRunError(f"the report of {path.name} cannot be written: {error}") from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labctl.report import build
+from labctl.report.page import build
 from labctl.runner.record import RecordError
 from tests.unit.report.report_page_checks import check
 

@@ -56,6 +56,6 @@ def test_it_has_the_labs_and_the_tables(unpacked: Path) -> None:
 
 def test_it_can_build_a_report(unpacked: Path, tmp_path: Path) -> None:
     run = ROOT / "tests" / "data" / "runs" / "cpu-offline"
-    build = f"report.build(Path({str(run)!r}), into=Path({str(tmp_path)!r}))"
-    code = f"from pathlib import Path; from labctl import report; print({build})"
+    build = f"page.build(Path({str(run)!r}), into=Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from labctl.report import page; print({build})"
     assert Path(ask(unpacked, code).strip()).is_file()

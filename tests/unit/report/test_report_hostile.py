@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from labctl.report import build
+from labctl.report.page import build
 from labctl.runner.record import RecordError
 from labctl.runner.spec import SpecError
 from tests.unit.report.report_page_checks import check
