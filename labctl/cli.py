@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,7 +25,7 @@ from labctl.commands import (
     stop,
     verify,
 )
-from labctl.errors import LabError
+from labctl.errors import EXIT_IO, LabError
 
 # Rich help costs more time than all the rest of `labctl --help` together.
 app = typer.Typer(
@@ -69,13 +71,30 @@ def version(
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a sign gets its escape instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except LabError as error:
-        typer.echo(f"labctl: {error}", err=True)
-        if error.next_command:
-            typer.echo(f"  next: {error.next_command}", err=True)
-        sys.exit(error.exit_code)
+        fail(str(error), error.next_command, error.exit_code)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{error.filename or 'this machine'}: {error.strerror or error}", "", EXIT_IO)
+
+
+def fail(what: str, next_command: str, code: int) -> NoReturn:
+    """Say what went wrong and the next command on stderr, and exit."""
+    from labctl.report.text import clean
+
+    typer.echo(f"labctl: {clean(what)}", err=True)
+    if next_command:
+        # Before its environment is activated, labctl is found only where it lies.
+        there = next_command if shutil.which("labctl") else next_command.replace("labctl ", f"{sys.argv[0]} ", 1)
+        typer.echo(f"  next: {clean(there)}", err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

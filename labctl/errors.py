@@ -4,6 +4,7 @@ from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_RUN_FAILED = 1
+EXIT_IO = 74  # EX_IOERR of sysexits.h: this machine's own files refused something
 EXIT_DETACHED = 130
 
 
@@ -64,6 +65,12 @@ class UnreadableRunError(LabError):
     """A run directory that is missing, incomplete, altered, or of a newer schema."""
 
     exit_code = 9
+
+
+class LaunchError(LabError):
+    """The runner could not be started on the host (a broken environment, a full disk); nothing was recorded."""
+
+    exit_code = 11
 
 
 class CouldNotCheckError(LabError):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _POLL = 0.2
 # Mirroring and asking whether the supervisor lives cost more than a look at one file.
 _MIRROR_EVERY = 2.0
-_ALIVE_EVERY = 5.0
+ALIVE_EVERY = 15.0
 
 
 def follow(
@@ -38,7 +38,7 @@ def follow(
         if now - mirrored > _MIRROR_EVERY:
             runs.mirror(session, remote_dir, path)
             mirrored = time.monotonic()
-        if now - asked > _ALIVE_EVERY:
+        if now - asked > ALIVE_EVERY:
             # A supervisor that was killed cannot say so: the host is asked, and seals the run as lost.
             start.control(path.name, "seal")
             asked = time.monotonic()

@@ -50,7 +50,8 @@ def find(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / NAME).is_file():
             return folder / NAME
-    raise HostUnknownError(f"there is no {NAME} in {here} or above it, so no host has a name", MAKE_ONE)
+    what = f"there is no {NAME} in {here} or above it: go to your labctl checkout, or make one here"
+    raise HostUnknownError(what, MAKE_ONE)
 
 
 def hosts(inventory: Path) -> dict[str, Host]:

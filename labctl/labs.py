@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labctl import argtables
 from labctl.errors import UsageError
 from labctl.runner import spec
+from labctl.runner.redact import secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,13 +33,24 @@ def _folder() -> Traversable:
 
 
 def read(name: str) -> dict[str, Any]:
-    """A lab by name, or by the path of a TOML file. Raises UsageError with the nearest names."""
+    """A lab by name, by the path of a TOML file, or of a run's spec.json. Raises UsageError with the nearest names."""
+    if name.endswith(".json"):
+        return _of_spec(Path(name))
     if name.endswith(".toml") or "/" in name:
         return _parse(Path(name), Path(name).stem)
     if name in bundled():
         return _parse(_folder() / f"{name}.toml", name)
     hint = "".join(f"; nearest: {', '.join(near)}" for _, near in argtables.unknown([name], bundled()) if near)
     raise UsageError(f"there is no lab {name!r} (there are {', '.join(bundled())}{hint})", "labctl labs")
+
+
+def _of_spec(path: Path) -> dict[str, Any]:
+    """A run's spec as a lab, so that any run can be run again, on any host."""
+    try:
+        asked = spec.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, spec.SpecError) as error:
+        raise UsageError(f"cannot read the spec {path}: {error}") from error
+    return {key: value for key, value in asdict(asked).items() if key not in {"schema", "vllm"}}
 
 
 def _parse(path: Path | Traversable, name: str) -> dict[str, Any]:
@@ -83,14 +97,20 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
         "engine": engine,
         "sampling": sampling,
         "seed": lab.get("seed", 0) if over.get("seed") is None else over["seed"],
-        "synthetic": over.get("synthetic", True),
+        "synthetic": lab.get("synthetic", True) if over.get("synthetic") is None else over["synthetic"],
         "vllm": vllm,
         "env": {**_environment(lab.get("env", {})), **env},
     }
     try:
-        return spec.from_dict(data)
+        asked = spec.from_dict(data)
+        asked.to_json().encode()
     except spec.SpecError as error:
         raise UsageError(str(error)) from error
+    except (TypeError, UnicodeEncodeError) as error:
+        raise UsageError(
+            f"the spec holds something that no text can hold (a date, half a character): {error}"
+        ) from error
+    return asked
 
 
 def _table(vllm: str) -> argtables.ArgTable:
@@ -119,15 +139,27 @@ def _check(kind: str, given: Mapping[str, Any], known: Mapping[str, Any], versio
     wrong = [f"{name} (nearest: {', '.join(near)})" if near else name for name, near in argtables.unknown(given, known)]
     if wrong:
         raise UsageError(f"vLLM {version} has no {kind} argument {'; '.join(wrong)}")
+    _check_values(kind, given, known)
     for name in {"model", "seed"} & set(given) if kind == "engine" else ():
         raise UsageError(f"{name} is no engine argument of a lab: set {name} itself (--{name})")
+
+
+def _check_values(kind: str, given: Mapping[str, Any], known: Mapping[str, argtables.Argument]) -> None:
+    for name, value in given.items():
+        if secret_name(name):
+            raise UsageError(f"{name} is a secret, which never goes into a spec: export HF_TOKEN in your shell instead")
+        try:
+            text = value if isinstance(value, str) else json.dumps(value)
+            argtables.check_value(name, text, known)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{kind} argument {name}: {error}") from error
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, str]:
     for name in given:
         if not name.startswith(_ENV_PREFIXES):
             raise UsageError(f"the lab sets {name}; a lab may set {', '.join(p + '*' for p in _ENV_PREFIXES)} only")
-        if "TOKEN" in name or "KEY" in name:
+        if secret_name(name):
             raise UsageError(f"the lab sets {name}: a secret never goes into a file; export it in your shell instead")
     return {name: str(value) for name, value in given.items()}
 

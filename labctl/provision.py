@@ -53,7 +53,7 @@ def provision(  # noqa: PLR0913 - each is an option of the verb
     if progress.failure or progress.recap is None:
         what = progress.failure or f"Ansible stopped before its end; it said: {_tail(log)}"
         what = f"provisioning {host.name} failed: {what}\nThe whole log: {log}"
-        raise ProvisionError(what, f"labctl doctor {host.name}")
+        raise ProvisionError(what, f"labctl doctor --host {host.name}")
     return {**progress.recap, "seconds": round(time.monotonic() - started, 1)}
 
 

@@ -49,7 +49,8 @@ def create(runs_dir: Path, run_id: str, host: str, remote_dir: str, asked: RunSp
         raise TransferError(f"{run_id!r} is no run id")
     path = runs_dir / run_id
     try:
-        (path / "local").mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True)
+        (path / "local").mkdir()
         rundir.write_atomic(path / rundir.SPEC, asked.to_json().encode())
         rundir.write_atomic(path / ORIGIN, (json.dumps({"host": host, "remote_dir": remote_dir}) + "\n").encode())
     except OSError as error:
@@ -67,15 +68,13 @@ def origin(path: Path) -> dict[str, Any]:
 
 
 def find(runs_dir: Path, name: str | None) -> Path:
-    """The directory of a run: a path, a run id, the unambiguous start or end of one, or None for the newest."""
-    if name and Path(name).is_dir() and ("/" in name or (Path(name) / rundir.SPEC).exists()):
-        return Path(name).resolve()
-    known = sorted(path.name for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
+    """The directory of a run: its id, an unambiguous part of one, or None for the newest. Raises UnreadableRunError."""
+    known = [path.name for path in _folders(runs_dir)]
     if name is None and known:
         return runs_dir / known[-1]
     if name in known:
         return runs_dir / str(name)
-    near = [run_id for run_id in known if name and (run_id.startswith(name) or run_id.endswith(name))]
+    near = [run_id for run_id in known if name and name in run_id]
     if len(near) == 1:
         return runs_dir / near[0]
     if near:
@@ -97,8 +96,18 @@ def load(path: Path) -> Run:
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
     """One row a local run, newest last; an unreadable one says so in ``status`` and ``note``."""
-    folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
-    return [_row(path) for path in folders if path.is_dir()]
+    return [_row(path) for path in _folders(runs_dir)]
+
+
+def _folders(runs_dir: Path) -> list[Path]:
+    """Folders that hold a run, oldest first; whatever else someone keeps there is left alone."""
+    folders = sorted(path for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
+    return [path for path in folders if is_run(path)]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, or the note of one."""
+    return any((path / name).is_file() for name in (rundir.SPEC, rundir.RECORD, ORIGIN))
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -110,12 +119,12 @@ def _row(path: Path) -> dict[str, Any]:
         row |= {
             "status": data.get("status"),
             "throughput": figure.get("value"),
-            "synthetic": (data.get("model") or {}).get("synthetic"),
+            "synthetic": (data.get("model") or {}).get("synthetic") is True,
             "note": error.get("message") or ("as last seen" if data.get("status") == "running" else ""),
         }
     except FileNotFoundError:
         row |= {"status": "not fetched", "throughput": None, "synthetic": None, "note": f"labctl fetch {path.name}"}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         row |= {"status": "unreadable", "throughput": None, "synthetic": None, "note": str(error)}
     return row
 
@@ -145,14 +154,37 @@ def mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
         raise TransferError(f"the host has no run directory {remote_dir}")
     files = _checked([e for e in entries if not Path(e.path).name.startswith(".")])
     for name, size in files.items():
-        target = path / name
+        target = _safe(path, name)
         here = target.stat().st_size if target.is_file() else 0
         # Records are replaced, not appended to; everything else only grows.
         if name in {rundir.RECORD, rundir.SPEC, rundir.SUMS}:
-            session.get(f"{remote_dir}/{name}", target)
+            _replace(session, f"{remote_dir}/{name}", target)
         elif size != here:
             session.get(f"{remote_dir}/{name}", target, offset=here if here < size else 0)
     return files
+
+
+def _safe(path: Path, name: str) -> Path:
+    """The local file of a name from the host. Raises TransferError where a link would lead the write elsewhere."""
+    target = path / name
+    for place in (target, *target.parents):
+        if place == path:
+            break
+        if place.is_symlink():
+            raise TransferError(f"{place} is a link: nothing is written through it")
+    return target
+
+
+def _replace(session: Session, source: str, target: Path) -> None:
+    """Fetch a whole file beside the old one and put it in its place: a broken line never costs the old one."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        session.get(source, part)
+        part.replace(target)
+    except FileNotFoundError as error:
+        raise TransferError(f"cannot write {target}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def fetch(session: Session, remote_dir: str, path: Path) -> None:
@@ -160,15 +192,14 @@ def fetch(session: Session, remote_dir: str, path: Path) -> None:
 
     Raises TransferError where the run is not sealed, or what arrives is not what the host sealed.
     """
-    mirror(session, remote_dir, path)
-    sums = path / rundir.SUMS
-    if not sums.is_file():
+    files = mirror(session, remote_dir, path)
+    if not (path / rundir.SUMS).is_file():
         raise TransferError(f"{remote_dir} is not sealed yet", f"labctl attach {path.name}")
     for name in wrong_files(path):
-        (path / name).unlink(missing_ok=True)
-        if any(entry.path == name for entry in session.walk(remote_dir) or []):
-            session.get(f"{remote_dir}/{name}", path / name)
-    problems = check_sums(path)
+        if name in files:
+            _replace(session, f"{remote_dir}/{name}", _safe(path, name))
+    extra = [f"{name} is not in the manifest" for name in files if name not in {*manifest(path), rundir.SUMS}]
+    problems = [f"{name} is not what was sealed" for name in wrong_files(path)] + extra
     if problems:
         raise TransferError(f"what arrived is not what the host sealed: {'; '.join(problems[:5])}")
 
@@ -178,7 +209,8 @@ def manifest(path: Path) -> dict[str, str]:
     try:
         return rundir.manifest((path / rundir.SUMS).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UnreadableRunError(f"{path} is not sealed: it has no {rundir.SUMS}") from None
+        said = f"{path.name} is not sealed: it goes on, or was not fetched whole"
+        raise UnreadableRunError(said, f"labctl attach {path.name}") from None
     except (OSError, ValueError) as error:
         raise UnreadableRunError(f"{path}: {error}") from error
 
@@ -197,8 +229,17 @@ def check_sums(path: Path) -> list[str]:
     expected = manifest(path)
     found = [f"{name} is missing" for name in expected if not (path / name).exists()]
     found += [f"{name} was altered" for name in wrong_files(path) if (path / name).exists()]
-    found += [f"{name} is not in the manifest" for name in rundir.files(path) if name not in expected]
-    return found
+    own = (place.relative_to(path) for place in sorted(path.rglob("*")) if place.is_symlink() or place.is_file())
+    sealed = (place.as_posix() for place in own if place.parts[0] not in rundir.UNSEALED)
+    return found + [f"{name} is not in the manifest" for name in sealed if name not in {*expected, rundir.SUMS}]
+
+
+def forget(path: Path) -> None:
+    """Remove the note of a run that never started."""
+    for name in (rundir.SPEC, ORIGIN):
+        (path / name).unlink(missing_ok=True)
+    for folder in (path / "local", path):
+        folder.rmdir()
 
 
 def asked_launcher(path: Path) -> str:

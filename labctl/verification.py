@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from labctl import runner_wheel, runs
-from labctl.runner import figures, phases, rundir
+from labctl.runner import ending, events, figures, phases, rundir
 
 if TYPE_CHECKING:
     from labctl.runs import Run
@@ -21,7 +21,33 @@ def problems(run: Run) -> list[str]:
     sums = {name: digest for name, digest in runs.manifest(run.path).items() if name != rundir.RECORD}
     if listed != sums:
         found.append("the artifacts in the record are not those of the manifest")
-    return found + _figures(run) + _phases(run)
+    try:
+        return found + _figures(run) + _phases(run) + _told(run)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        return [*found, f"the figures cannot be computed from the raw files: {error}"]
+
+
+def _told(run: Run) -> list[str]:
+    """What the record says of model, engine, machine and end, held against the files it was taken from."""
+    rows, told = events.read(run.path), run.record
+    if told.supervisor.get("converted"):
+        return []
+    found = [
+        f"the record tells another {name} than {rundir.EVENTS}"
+        for name in ("model", "engine")
+        if getattr(told, name) != ending.last(rows, name)
+    ]
+    finished = any(row["event"] == "done" for row in rows)
+    if told.status == "ok" and not (finished and told.error is None):
+        found.append(f"the status ok does not follow from {rundir.EVENTS}")
+    node = told.nodes[0] if told.nodes else {}
+    machine, packages = run.path / rundir.SYSTEM, run.path / rundir.PACKAGES
+    if node and (not machine.is_file() or json.loads(machine.read_text(encoding="utf-8")) != node.get("machine")):
+        found.append(f"the record tells another machine than {rundir.SYSTEM}")
+    listed = "".join(f"{name}=={version}\n" for name, version in (node.get("packages") or {}).items())
+    if node and (not packages.is_file() or packages.read_text(encoding="utf-8") != listed):
+        found.append(f"the record tells other packages than {rundir.PACKAGES}")
+    return found
 
 
 def _figures(run: Run) -> list[str]:

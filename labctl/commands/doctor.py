@@ -16,6 +16,7 @@ def doctor(host: HostOption = "local", json: JsonOption = False) -> None:
     Example: labctl doctor --host local
     """
     from labctl import doctor as checks
+    from labctl.launchers.venv import has_environment
     from labctl.report.text import line
     from labctl.sessions import open_session
 
@@ -23,7 +24,9 @@ def doctor(host: HostOption = "local", json: JsonOption = False) -> None:
     try:
         with open_session(target) as session:
             facts = checks.probe(target, session)
-            found = list(checks.verdicts(facts, checks.lab(target, session), host))
+            lab = checks.lab(target, session)
+            whole = has_environment(session, lab or {})
+            found = list(checks.verdicts(facts, lab, host, whole=whole))
     except UnreachableError as error:
         raise CouldNotCheckError(str(error), error.next_command) from error
     failures = [verdict.check for verdict in found if verdict.level == "fail"]

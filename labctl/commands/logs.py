@@ -38,13 +38,16 @@ def logs(
 def _follow(name: str) -> None:
     from labctl import runs
     from labctl.commands.remote import line_to
+    from labctl.follow import ALIVE_EVERY
     from labctl.runner import rundir
 
-    shown = 0
+    shown, asked = 0, time.monotonic()
     with line_to(name) as where:
         while True:
             ended = where.session.read(f"{where.remote_dir}/{rundir.SUMS}") is not None
-            where.launcher.control(name, "seal")
+            if time.monotonic() - asked > ALIVE_EVERY:
+                where.launcher.control(name, "seal")
+                asked = time.monotonic()
             runs.mirror(where.session, where.remote_dir, where.path)
             log = where.path / rundir.ENGINE_LOG
             text = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []

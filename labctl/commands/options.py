@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 
 if TYPE_CHECKING:
     from labctl.inventory import Host
+
+_ACTIVE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 HostOption = Annotated[str, typer.Option("--host", help="A host of inventory.ini.")]
 HostArgument = Annotated[str, typer.Argument(help="A host of inventory.ini.")]
@@ -46,13 +49,24 @@ def project() -> Project:
     return Project(inventory.find())
 
 
+def run_path(name: str | None) -> Path:
+    """The directory of a run: any run directory by its path, else a run of this project."""
+    from labctl import runs
+
+    if name and runs.is_run(Path(name)):
+        return Path(name).resolve()
+    return runs.find(project().runs_dir, name)
+
+
 def print_json(value: object) -> None:
     """Print machine-readable output."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    # Control codes that JSON lets through would act on a terminal; escaped, they mean the same.
+    typer.echo(_ACTIVE.sub(lambda hit: f"\\u{ord(hit[0]):04x}", text))
 
 
-def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
-    """Print rows as aligned columns; the last one takes what is left of the terminal's width."""
+def print_table(rows: list[dict[str, Any]], columns: list[str], *, cut: bool = True) -> None:
+    """Print rows as aligned columns, cut to the terminal's width unless what stands last must be read whole."""
     import shutil
 
     from labctl.report.text import line
@@ -62,7 +76,7 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
     limit = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 10_000
     for row in [columns, *cells]:
         text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        typer.echo(text if len(text) <= limit else text[: limit - 1] + "…")
+        typer.echo(text if len(text) <= limit or not cut else text[: limit - 1] + "…")
 
 
 def say(text: str) -> None:

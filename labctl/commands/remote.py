@@ -83,6 +83,8 @@ def follow_to_end(where: Line) -> None:
     from labctl.report import page
 
     progress = Progress(where.path.name)
+    if progress.live:
+        say("Ctrl-C detaches, the run goes on. A first start compiles: about a minute. The log: labctl logs -f")
     # The plotting library takes a second to import; the run takes longer, so this costs nobody anything.
     threading.Thread(target=page.warm, daemon=True).start()
     try:
@@ -117,6 +119,7 @@ def finish(path: Path) -> None:
     summary(run)
     typer.echo(f"report: {page}")
     if run.record.status != "ok":
+        say(f"the engine's log:\n  labctl logs {run.run_id}")
         raise typer.Exit(EXIT_RUN_FAILED)
 
 
@@ -134,6 +137,8 @@ def summary(run: Run) -> None:
     for name, label in _SHOWN.items():
         figure = record.metrics.get(name, {})
         value = figure.get("value")
+        if value is None and name == "throughput" and record.status == "ok":
+            typer.echo(f"{label}: unknown ({line(figure.get('note'))})")
         if value is not None:
             text = number(value) or line(value)
             low, high = number(figure.get("low")), number(figure.get("high"))

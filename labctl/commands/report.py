@@ -12,12 +12,14 @@ def report(run: RunArgument = None) -> None:
 
     Example: labctl report
     """
-    from pathlib import Path
-
     from labctl import runs
-    from labctl.commands.options import project
+    from labctl.commands.options import run_path, say
     from labctl.commands.remote import page_of
+    from labctl.report.text import line
     from labctl.runner import rundir
 
-    path = Path(run) if run and (Path(run) / rundir.SPEC).is_file() else runs.find(project().runs_dir, run)
+    path = run_path(run)
+    if (path / rundir.SUMS).is_file():
+        for problem in runs.check_sums(path):
+            say(f"warning: {line(problem, 300)}")
     typer.echo(f"report: {page_of(path)}")

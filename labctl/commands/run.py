@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labctl.commands.options import HostOption, Project, project, say
+from labctl.errors import EXIT_DETACHED, LaunchError
 
 if TYPE_CHECKING:
     from labctl.inventory import Host
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    lab: Annotated[str, typer.Argument(help="A lab (see `labctl labs`) or the path of a lab file.")],
+    lab: Annotated[str, typer.Argument(help="A lab (see `labctl labs`), a lab file, or a run's spec.json.")],
     host: HostOption = "local",
     model: Annotated[str | None, typer.Option(help="Another model: a hub id, or a folder on the host.")] = None,
     engine: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Engine argument; repeatable.")] = None,
@@ -27,8 +27,9 @@ def run(
     repeats: Annotated[int | None, typer.Option(help="Measured passes after the warm-up.")] = None,
     sample_hz: Annotated[float | None, typer.Option(help="Samples of the machine a second; 0 takes none.")] = None,
     synthetic: Annotated[
-        bool, typer.Option("--synthetic/--no-synthetic", help="Allow a random-weight model where no hub answers.")
-    ] = True,
+        bool | None,
+        typer.Option("--synthetic/--no-synthetic", help="Allow random weights where no hub answers."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,
 ) -> None:
@@ -37,16 +38,15 @@ def run(
     Example: labctl run offline --host local --engine enforce_eager=true
     """
     from labctl import labs
-    from labctl.launchers.venv import FORWARDED
+    from labctl.launchers.venv import forwarded
 
     place = project()
     target = place.host(host)
-    forwarded = {name: os.environ[name] for name in FORWARDED if os.environ.get(name)}
     version = str(target.vars.get("vllm_version") or labs.newest())
     spec = labs.build(
         labs.read(lab),
         vllm=version,
-        env=forwarded,
+        env=forwarded(),
         model=model,
         engine=engine,
         sampling=sampling,
@@ -76,7 +76,14 @@ def start(place: Project, target: Host, spec: RunSpec, *, detach: bool) -> None:
         remote_dir = f"{target.lab_dir}/runs/{run_id}"
         # The laptop's note of the run comes first: killed at any later moment, labctl can attach to it again.
         path = runs.create(place.runs_dir, run_id, target.name, remote_dir, spec)
-        there.launch(spec, run_id)
+        try:
+            there.launch(spec, run_id)
+        except LaunchError:
+            runs.forget(path)
+            raise
+        except KeyboardInterrupt:
+            say(f"interrupted while the run was being started; what became of it:\n  labctl fetch {run_id}")
+            raise typer.Exit(EXIT_DETACHED) from None
         if detach:
             say(f"started; to see it:\n  labctl attach {run_id}")
             typer.echo(run_id)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import typer
 
-from labctl.commands.options import JsonOption, RunArgument, print_json, print_table, project
+from labctl.commands.options import JsonOption, RunArgument, print_json, print_table, run_path
+
+
+def sources(figure: dict[str, Any]) -> list[object]:
+    """The sources of a figure; none where the record holds something else."""
+    found = figure.get("sources")
+    return found if isinstance(found, list) else []
 
 
 def show(run: RunArgument = None, json: JsonOption = False) -> None:
@@ -17,16 +24,19 @@ def show(run: RunArgument = None, json: JsonOption = False) -> None:
     from labctl import runs
     from labctl.commands.remote import summary
 
-    found = runs.load(runs.find(project().runs_dir, run))
+    found = runs.load(run_path(run))
     if json:
         print_json(dataclasses.asdict(found.record))
         return
     summary(found)
     figures = [
-        {"figure": name, **figure, "from": ", ".join(map(str, (figure.get("sources") or ())[:3]))}
+        {"figure": name, **figure, "from": ", ".join(map(str, sources(figure)[:3]))}
         for name, figure in found.record.metrics.items()
     ]
+    if found.record.status == "running":
+        typer.echo(f"it goes on; to follow it:\n  labctl attach {found.run_id}")
+        return
     typer.echo("")
-    print_table(figures, ["figure", "value", "unit", "low", "high", "n", "from"])
+    print_table(figures, ["figure", "value", "unit", "low", "high", "n", "from"], cut=False)
     typer.echo("")
-    print_table(found.record.phases, ["name", "start", "seconds", "reported_s", "source"])
+    print_table(found.record.phases, ["name", "start", "seconds", "reported_s", "source"], cut=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from labctl.commands.options import RunArgument
+from labctl.commands.options import RunArgument, say
 
 
 def stop(run: RunArgument = None) -> None:
@@ -20,6 +20,8 @@ def stop(run: RunArgument = None) -> None:
         if where.session.read(f"{where.remote_dir}/{rundir.SUMS}") is not None:
             state = follow.status(where.session, where.remote_dir)
             typer.echo(f"{where.path.name} has ended already ({state})")
+        else:
+            say("stopping; this takes a few seconds")
         where.launcher.control(where.path.name, "stop")
         runs.fetch(where.session, where.remote_dir, where.path)
     page = page_of(where.path)

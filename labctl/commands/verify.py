@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from labctl.commands.options import JsonOption, RunArgument, print_json, project
+from labctl.commands.options import JsonOption, RunArgument, print_json, run_path
 from labctl.errors import EXIT_RUN_FAILED
 
 
@@ -19,7 +19,7 @@ def verify(run: RunArgument = None, json: JsonOption = False) -> None:
     from labctl import runs, verification
     from labctl.report.text import line
 
-    found = runs.load(runs.find(project().runs_dir, run))
+    found = runs.load(run_path(run))
     problems = verification.problems(found)
     files, figures = len(runs.manifest(found.path)), len(found.record.metrics)
     if json:
@@ -28,5 +28,6 @@ def verify(run: RunArgument = None, json: JsonOption = False) -> None:
         for problem in problems:
             typer.echo(f"FAIL  {line(problem, 400)}")
         typer.echo(f"{found.run_id}: {files} checksums and {figures} figures checked, {len(problems)} problems")
+        typer.echo("Checksums prove integrity, not authorship; local/ and report/ are not sealed.")
     if problems:
         raise typer.Exit(EXIT_RUN_FAILED)

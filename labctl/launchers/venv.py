@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from labctl import runner_wheel
-from labctl.errors import LabError, NotProvisionedError, TransferError, UnreadableRunError
+from labctl.errors import LaunchError, NotProvisionedError, TransferError, UnreadableRunError
 
 if TYPE_CHECKING:
     from labctl.inventory import Host
@@ -17,8 +18,30 @@ if TYPE_CHECKING:
     from labctl.sessions import Session
 
 # Settings of the laptop that a run on a host follows too; secrets travel apart, in a 0600 file.
-FORWARDED = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "VLLM_USE_MODELSCOPE", "MODELSCOPE_DOMAIN")
-SECRETS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
+_FORWARDED = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "VLLM_USE_MODELSCOPE", "MODELSCOPE_DOMAIN")
+_SECRETS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
+
+
+# A user name, a password or a token within an address.
+_USERINFO = re.compile("//[^/@]*@")
+
+
+def forwarded() -> dict[str, str]:
+    """Settings that go into the spec, for everyone to read."""
+    found = {name: os.environ[name] for name in _FORWARDED if os.environ.get(name)}
+    return {name: value for name, value in found.items() if not _USERINFO.search(value)}
+
+
+def secrets() -> dict[str, str]:
+    """What goes to the host in a 0600 file: tokens, and addresses that hold one."""
+    found = {name: os.environ[name] for name in (*_FORWARDED, *_SECRETS) if os.environ.get(name)}
+    return {name: value for name, value in found.items() if name in _SECRETS or _USERINFO.search(value)}
+
+
+def has_environment(session: Session, facts: dict[str, Any]) -> bool:
+    """Whether the interpreter that lab.json names is there."""
+    python = PurePosixPath(str(facts.get("python")))
+    return python.name in (session.names(str(python.parent)) or [])
 
 
 class VenvLauncher:
@@ -50,21 +73,23 @@ class VenvLauncher:
         here, there = runner_wheel.version(), facts.get("runner")
         if there != here:
             raise NotProvisionedError(f"host {self.host.name} has runner {there}, this labctl needs {here}", cure)
-        if "python" not in (self.session.names(str(PurePosixPath(str(facts.get("python"))).parent)) or []):
+        if not has_environment(self.session, facts):
             raise NotProvisionedError(f"host {self.host.name} has lost its environment: {facts.get('python')}", cure)
 
     def launch(self, spec: RunSpec, run_id: str) -> None:
         """See Launcher.launch."""
         run_dir = f"{self.host.lab_dir}/runs/{run_id}"
         self.session.put(spec.to_json().encode(), f"{run_dir}/spec.json")
-        secrets = {name: os.environ[name] for name in SECRETS if os.environ.get(name)}
-        if secrets:
-            self.session.put(json.dumps(secrets).encode(), f"{self.host.lab_dir}/secrets/{run_id}.json", mode=0o600)
+        secret = f"{self.host.lab_dir}/secrets/{run_id}.json"
+        if secrets():
+            self.session.put(json.dumps(secrets()).encode(), secret, mode=0o600)
         done = self.session.run(self._command(run_dir), timeout=60)
         if done.code != 0:
-            raise LabError(
-                f"the runner did not start on {self.host.name}: {done.err.strip() or done.out.strip() or done.code}",
-                f"labctl doctor --host {self.host.name}",
+            # Nobody is left to read it and delete it.
+            self.session.run(["rm", "-f", secret])
+            said = done.err.strip() or done.out.strip() or f"exit status {done.code}"
+            raise LaunchError(
+                f"the runner did not start on {self.host.name}: {said}", f"labctl doctor --host {self.host.name}"
             )
 
     def control(self, run_id: str, verb: str) -> None:
@@ -79,9 +104,9 @@ class VenvLauncher:
 
     def new_id(self, spec: RunSpec) -> str:
         """See Launcher.new_id."""
-        taken = set(self.session.names(f"{self.host.lab_dir}/runs") or ())
-        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{self.host.name}-{spec.lab}"
+        lab = re.sub(r"[^0-9A-Za-z._-]+", "-", spec.lab).strip("-.")[:60] or "lab"
+        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{self.host.name}-{lab}"
         for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-            if stem + suffix not in taken:
+            if self.session.claim(f"{self.host.lab_dir}/runs/{stem}{suffix}"):
                 return stem + suffix
         raise TransferError(f"host {self.host.name} has a hundred runs of this second already")

@@ -50,8 +50,8 @@ class Card:
 
 # Title, main metric, then the metrics beside it with their labels.
 CARDS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
-    ("Throughput", "throughput", (("first pass", "first_pass_throughput"), ("flagged", "tainted_passes"))),
-    ("Start-up", "startup", (("the engine's own count", "engine_init"),)),
+    ("Throughput", "throughput", (("first pass", "first_pass_throughput"), ("repeats left out", "tainted_passes"))),
+    ("Start-up", "startup", (('of it vLLM\'s "init engine"', "engine_init"),)),
     ("KV cache", "kv_tokens", (("blocks", "kv_blocks"), ("\u00d7 block size", "kv_block_size"))),
     ("Maximum concurrency", "kv_max_concurrency", ()),
     ("Model load", "model_load_seconds", (("weights", "model_load_gib"),)),
@@ -72,9 +72,14 @@ def cards(metrics: Metrics, anchors: Mapping[str, str]) -> tuple[list[Card], lis
         if not any(name in metrics for name in names):
             absent.append(title)
             continue
-        others = tuple(figure(label, metrics[name], anchors) for label, name in beside if name in metrics)
+        others = tuple(figure(label, metrics[name], anchors) for label, name in beside if _known(metrics, name))
         shown.append(Card(title, figure(title, metrics.get(main, {}), anchors), others))
     return shown, absent
+
+
+def _known(metrics: Metrics, name: str) -> bool:
+    """Whether a figure beside a main one is worth its line: an unknown one says nothing there."""
+    return name in metrics and metrics[name].get("value") is not None
 
 
 def others(metrics: Metrics, anchors: Mapping[str, str]) -> list[Figure]:
@@ -126,6 +131,7 @@ def _spread(metric: dict[str, Any], unit: str) -> str:
         (first, first_unit), (last, last_unit) = _value(low, unit), _value(high, unit)
         start = first if first_unit == last_unit else f"{first} {first_unit}"
         parts.append(f"{start} \u2013 {last} {last_unit}".strip())
-    if (counted := number(count)) is not None:
+    # One value has no spread, and none has nothing to count: n says something from two on.
+    if (counted := number(count)) is not None and (finite(count) or 0) > 1:
         parts.append(f"n = {counted}")
     return ", ".join(parts)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 AFTER_START = ("warmup", "generate", "shutdown")
 COLOURS = {
-    "import": "#7b8794", "model": "#5c7cfa", "config": "#9aa5b1", "init": "#8d99ae", "weights": "#2f9e8f",
+    "import": "#7b8794", "model": "#5c7cfa", "config": "#9aa5b1", "engine_import": "#a3b1bf",
+    "init": "#8d99ae", "weights": "#2f9e8f",
     "compile": "#e8a23d", "profiling": "#b784d8", "kv_cache": "#4c9be8", "graph_capture": "#d96c9d",
     "engine_warmup": "#e07b53", "ready": "#51a351", "warmup": "#c9a227", "generate": "#37a169",
     "shutdown": "#8a8f98",

@@ -7,7 +7,8 @@ import shlex
 import unicodedata
 from typing import TYPE_CHECKING
 
-from labctl.runner.spec import SAMPLE_HZ
+from labctl import labs
+from labctl.runner.spec import SAMPLE_HZ, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 def rerun_command(spec: RunSpec, host: str) -> str:
     """One shell command with everything the spec says, safe to paste whatever its texts hold."""
     return " ".join(parts(spec, host))
+
+
+def again(spec: RunSpec, host: str, run_id: str) -> list[str]:
+    """The command for the page: by options where they say all of the spec, else by the run's own spec.json."""
+    plain = Workload()
+    whole = spec.lab in labs.bundled() and not spec.env and spec.launcher == "venv"
+    if whole and spec.workload.warmup == plain.warmup:
+        return parts(spec, host)
+    return [f"labctl run {quote(f'runs/{run_id}/spec.json')}", f"--host {quote(host)}"]
 
 
 def parts(spec: RunSpec, host: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from labctl.report import cards, environment, outputs
 from labctl.report.amounts import number, seconds, size
 from labctl.report.banners import banners
-from labctl.report.rerun import parts
+from labctl.report.rerun import again
 from labctl.report.text import clean, line
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def view(run: Run) -> dict[str, Any]:
     anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(artifacts)}
     shown, absent = cards.cards(record.metrics, anchors)
     host = line(run.host or (record.nodes[0].get("name") if record.nodes else ""), 80)
+    run_id = line(record.run_id, 160)
     converted = bool(record.supervisor.get("converted"))
     asked = record.model.get("requested") if record.model else None
     return {
@@ -37,12 +38,14 @@ def view(run: Run) -> dict[str, Any]:
         "status_word": STATUS.get(record.status, record.status),
         "utc": line(record.anchor.get("utc"), 40),
         "lasted": seconds(record.ended_s),
-        "run_id": line(record.run_id, 160),
+        "run_id": run_id,
         "banners": banners(run),
         "cards": shown,
         "absent": absent,
         "others": cards.others(record.metrics, anchors),
-        "command": parts(spec, line(run.host, 80) or "local") if spec and not converted else [],
+        "command": again(spec, line(run.host, 80) or "local", line(record.run_id, 160))
+        if spec and not converted
+        else [],
         "converted": converted,
         "phases": [_phase(phase, anchors) for phase in record.phases[:ROWS]],
         "passes": outputs.passes(run.outputs, run.requests),

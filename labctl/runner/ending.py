@@ -40,9 +40,11 @@ def finish(run_dir: Path, run: record.RunRecord, outcome: Outcome, ended: float 
     """Complete the record from the raw files, write it, and seal the directory."""
     rows = events.read(run_dir)
     run.ended_s = ended
-    run.model = _last(rows, "model")
-    run.engine = _last(rows, "engine")
+    run.model = last(rows, "model")
+    run.engine = last(rows, "engine")
     run.error = outcome.error or _error(run_dir, rows, outcome)
+    if outcome.stopped:
+        run.error = {"kind": "stopped", "phase": events.open_phase(rows) or "start", "message": "stopped on request"}
     run.status = "stopped" if outcome.stopped else "failed" if run.error else "ok"
     complete(run_dir, run)
 
@@ -67,7 +69,8 @@ def complete(run_dir: Path, run: record.RunRecord) -> None:
     rundir.seal(run_dir)
 
 
-def _last(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+def last(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """What the last event of this name told; None where there is none."""
     found = [row for row in rows if row["event"] == name]
     if not found:
         return None
@@ -75,12 +78,12 @@ def _last(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
 
 
 def _error(run_dir: Path, rows: list[dict[str, Any]], outcome: Outcome) -> dict[str, Any] | None:
-    said = _last(rows, "error")
+    said = last(rows, "error")
     where = events.open_phase(rows) or "start"
     if outcome.code == 0 and said is None and not outcome.disk_full:
         return None
     kind, message = (said["kind"], said["message"]) if said else ("crash", _exit_text(outcome.code))
-    if outcome.oom_kills > 0:
+    if outcome.oom_kills > 0 and kind in {"crash", "engine"}:
         kind = "out_of_memory"
         message += f" (the kernel killed {outcome.oom_kills} process(es) for lack of memory meanwhile)"
     elif outcome.disk_full or kind == "disk_full":
@@ -94,7 +97,8 @@ def _exit_text(code: int | None) -> str:
     if code is None:
         return "the worker never started"
     if code < 0:
-        return f"the worker was killed by signal {-code} ({signal.Signals(-code).name})"
+        known = {number.value: f" ({number.name})" for number in signal.Signals}
+        return f"the worker was killed by signal {-code}{known.get(-code, '')}"
     return f"the worker ended with exit status {code}"
 
 
@@ -120,7 +124,7 @@ def seal_if_lost(run_dir: Path) -> int:
         return 1
     try:
         run = record.from_json(path.read_text(encoding="utf-8"))
-    except record.RecordError as error:
+    except (record.RecordError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     who = run.supervisor
@@ -138,7 +142,7 @@ def seal_if_lost(run_dir: Path) -> int:
 def _lose(run_dir: Path, run: record.RunRecord) -> None:
     rows = events.read(run_dir)
     run.status = "lost"
-    run.model, run.engine = _last(rows, "model"), _last(rows, "engine")
+    run.model, run.engine = last(rows, "model"), last(rows, "engine")
     rebooted = run.supervisor.get("boot_id") != processes.boot_id()
     why = "the host was rebooted" if rebooted else "its supervisor was killed"
     run.error = {"kind": "lost", "phase": events.open_phase(rows) or "start", "message": f"the run was lost: {why}"}
@@ -147,15 +151,23 @@ def _lose(run_dir: Path, run: record.RunRecord) -> None:
 def sweep(run_dir: Path) -> None:
     """Seal every other dead run of this lab directory, so that no forgotten engine holds memory or a GPU."""
     for other in run_dir.parent.iterdir():
-        if other != run_dir and other.is_dir():
+        if other == run_dir or not other.is_dir():
+            continue
+        try:
             seal_if_lost(other)
+        except Exception:  # noqa: BLE001 - an old run that cannot be sealed must not cost this one
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
 
 
 def stop(run_dir: Path) -> int:
     """Ask the supervisor to stop and wait until the run is sealed. Exit status 1 when it did not happen."""
     try:
         run = record.from_json((run_dir / rundir.RECORD).read_text(encoding="utf-8"))
-    except (OSError, record.RecordError) as error:
+    except FileNotFoundError:
+        sys.stderr.write("the run never started there\n")
+        return 1
+    except (OSError, record.RecordError, UnicodeDecodeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     who = run.supervisor

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from labctl.runner import clock, rundir
+from labctl.runner.redact import MASK, secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+# What this program says itself; an environment variable that happens to hold the same word must not mask it.
+_OWN = {"phase", "kind"}
+
+
+def mask(value: Any, redact: Callable[[str], str]) -> Any:
+    """The value with every text in it masked."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {
+            key: MASK if isinstance(held, str) and secret_name(str(key)) else mask(held, redact)
+            for key, held in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [mask(held, redact) for held in value]
+    return value
 
 
 class Events:
@@ -23,10 +42,18 @@ class Events:
         self._redact = redact
         self.phase = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.close()
+
     def emit(self, event: str, **data: Any) -> None:
         """Append one event, stamped in seconds since the anchor. Raises OSError (a full disk)."""
-        line = json.dumps({"t": clock.since(self._zero), "event": event, **data}, ensure_ascii=False, default=str)
-        self._handle.write(self._redact(line) + "\n")
+        # Masked before it becomes JSON: a mask within JSON could break it, and escapes could hide a secret.
+        told = {key: value if key in _OWN else mask(value, self._redact) for key, value in data.items()}
+        row = {"t": clock.since(self._zero), "event": event, **told}
+        self._handle.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
         self._handle.flush()
 
     @contextmanager
@@ -47,14 +74,20 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("t"), (int, float)) and isinstance(row.get("event"), str):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        row = lenient(line)
+        if isinstance(row.get("t"), (int, float)) and isinstance(row.get("event"), str):
             rows.append({**row, "line": number})
     return rows
+
+
+def lenient(line: str) -> dict[str, Any]:
+    """The JSON object of one line; an empty one where there is none. Only a newline ends a line: texts hold U+2028."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def open_phase(rows: list[dict[str, Any]]) -> str | None:

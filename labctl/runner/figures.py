@@ -5,8 +5,9 @@ The host computes them once for the record; ``labctl verify`` computes them agai
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import json
+import math
 import statistics
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def compute(run_dir: Path) -> dict[str, dict[str, Any]]:
         **startup(rows),
         **kv_cache(run_dir, told),
         **reported(told),
-        "compile_cache": compile_cache(rows),
+        "compile_cache": compile_cache(rows, told),
         **requests(run_dir),
         **resources(run_dir),
     }
@@ -78,7 +79,7 @@ def _passes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for one in rows:
         if one["event"] == "begin":
             began = one["t"]
-        elif one["event"] == "end" and one.get("phase") in {"warmup", "generate"}:
+        elif one["event"] == "end" and str(one.get("phase")) in {"warmup", "generate"}:
             seconds, tokens = one.get("seconds"), one.get("output_tokens")
             if isinstance(seconds, (int, float)) and seconds > 0 and isinstance(tokens, int):
                 found.append({**one, "began": began})
@@ -94,7 +95,8 @@ def _taint(one: dict[str, Any], told: list[enginelog.Told]) -> str:
     ]
     if kernels:
         return f"vLLM compiled {', '.join(kernels)} meanwhile"
-    if one.get("cached_tokens"):
+    # After a reset, only prompts of the same batch can have shared a prefix: that is the workload's own.
+    if one.get("cached_tokens") and not one.get("prefix_cache_reset"):
         return f"{one['cached_tokens']} prompt tokens came from a warm prefix cache"
     return ""
 
@@ -178,14 +180,22 @@ def _whole(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
 
 
-def compile_cache(rows: list[dict[str, Any]]) -> Figure:
-    """``cold``: something had to be compiled; ``warm``: all of it lay in the cache; ``off``: eager, no compiling."""
+# Any of these lines: something went through torch.compile, into or out of the cache.
+_COMPILED = {"compile_total", "compile_cache_hit", "compile_cache_saved", "dynamo_time", "graph_compile", "cpu_warmup"}
+
+
+def compile_cache(rows: list[dict[str, Any]], told: list[enginelog.Told]) -> Figure:
+    """``cold``: something had to be compiled; ``warm``: all of it lay in the cache; ``off``: nothing is compiled."""
     said = next((r for r in rows if r["event"] == "compile_cache"), None)
     if said is None:
         return Figure(value=None, n=0, note="not recorded")
     before, after = said.get("before") or 0, said.get("after") or 0
-    value = "off" if said.get("eager") else "warm" if 0 < after <= before else "cold"
     note = f"{before} compiled files before the start, {after} after"
+    value: str | None
+    if said.get("eager") or not any(fact.name in _COMPILED for fact in told):
+        value = "off"
+    else:
+        value = "cold" if after > before else "warm" if before else None
     return Figure(value=value, sources=[f"{rundir.EVENTS}:{said['line']}"], note=note)
 
 
@@ -208,12 +218,9 @@ def requests(run_dir: Path) -> dict[str, Figure]:
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        row = events.lenient(line)
+        if row:
             yield number, row
 
 
@@ -242,16 +249,17 @@ def _samples(run_dir: Path) -> Iterator[dict[str, float | None]]:
     path = run_dir / rundir.SAMPLES
     if not path.is_file():
         return
-    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
+    with path.open(newline="", encoding="utf-8", errors="replace") as handle, contextlib.suppress(csv.Error):
         for row in csv.DictReader(handle):
             yield {key: _number(value) for key, value in row.items() if isinstance(key, str)}
 
 
 def _number(text: object) -> float | None:
     try:
-        return float(text) if isinstance(text, str) and text else None
+        value = float(text) if isinstance(text, str) else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def sample_facts(run_dir: Path) -> dict[str, Any]:

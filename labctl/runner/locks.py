@@ -11,6 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -18,8 +19,11 @@ class BusyError(RuntimeError):
     """Another run holds a device; the message names it."""
 
 
-def devices() -> list[str]:
-    """UUIDs of the GPUs this process may use (nvidia-smi, CUDA_VISIBLE_DEVICES), or ["cpu"]."""
+def devices(environment: Mapping[str, str]) -> list[str]:
+    """UUIDs of the GPUs that ``environment`` lets an engine use (CUDA_VISIBLE_DEVICES), or ["cpu"].
+
+    Where it is unclear which they are, all of them; where nvidia-smi fails, one coarse lock for the machine.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
         return ["cpu"]
@@ -27,12 +31,23 @@ def devices() -> list[str]:
     try:
         out = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return ["cpu"]
+        return ["gpu"]
     rows = [[part.strip() for part in line.split(",")] for line in out.splitlines() if "," in line]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = None if visible is None else {part.strip() for part in visible.split(",")}
-    picked = [uuid for index, uuid in rows if chosen is None or index in chosen or uuid in chosen]
-    return picked or ["cpu"]
+    return chosen([(row[0], row[1]) for row in rows], environment.get("CUDA_VISIBLE_DEVICES"))
+
+
+def chosen(gpus: list[tuple[str, str]], visible: str | None) -> list[str]:
+    """UUIDs of (index, UUID) pairs that CUDA_VISIBLE_DEVICES names: by index or by the start of a UUID, as in CUDA."""
+    everything = [uuid for _, uuid in gpus] or ["gpu"]
+    if visible is None:
+        return everything
+    found = []
+    for part in filter(None, (part.strip() for part in visible.split(","))):
+        match = [uuid for index, uuid in gpus if part == index or (part.startswith("GPU-") and uuid.startswith(part))]
+        if len(match) != 1:
+            return everything
+        found += match
+    return found or ["cpu"]
 
 
 def take(folder: Path, names: list[str], holder: dict[str, Any]) -> list[int]:

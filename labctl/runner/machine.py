@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from labctl.runner import probe, processes, rundir
-from labctl.runner.redact import Redactor
+from labctl.runner.redact import MASK, Redactor, secret_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +19,15 @@ if TYPE_CHECKING:
     from labctl.runner.spec import RunSpec
 
 
+# A Unix socket's path has at most 107 bytes (unix(7)); what engines append to their folder takes up to 50.
+_LONGEST_TMP = 50
+
+
 def environment(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, str]:
     """The worker's environment: the host's, caches inside the lab directory, then what the spec asks for."""
     cache = lab_dir / "cache"
+    # Sockets and PyTorch's precompiled headers go where TMPDIR says: kept in the lab, they are removed with it.
+    scratch = {"TMPDIR": str(lab_dir / "tmp")} if len(str(lab_dir / "tmp")) <= _LONGEST_TMP else {}
     defaults = {
         "VLLM_CACHE_ROOT": str(cache / "vllm"),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
@@ -29,6 +36,7 @@ def environment(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
+        **scratch,
     }
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**inherited, **defaults, **asked.env, processes.MARK: str(run_dir)}
@@ -43,7 +51,8 @@ def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
     wanted = ("VLLM_", "HF_", "CUDA_", "NVIDIA_", "OMP_", "TORCH", "TRITON", "NCCL_", "LD_PRELOAD")
     settings = {k: v for k, v in environment(run_dir, lab_dir, asked).items() if k.startswith(wanted)}
     redact = Redactor(os.environ)
-    facts["environment"] = {name: redact(value) for name, value in sorted(settings.items())}
+    shown = {name: MASK if secret_name(name) else redact(value) for name, value in sorted(settings.items())}
+    facts["environment"] = shown
     (run_dir / rundir.SYSTEM).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     packages = installed()
     text = "".join(f"{name}=={version}\n" for name, version in packages.items())
@@ -56,6 +65,14 @@ def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
 def after(run_dir: Path) -> None:
     """What nvidia-smi says once the engine is gone."""
     nvidia_smi(run_dir, "after")
+
+
+def clear_sockets(folder: Path) -> None:
+    """Remove the sockets that vLLM leaves behind (three or more a run); no other run is going on."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if path.is_socket():
+                path.unlink()
 
 
 def nvidia_smi(run_dir: Path, moment: str) -> None:

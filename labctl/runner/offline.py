@@ -29,7 +29,8 @@ def run(asked: RunSpec, run_dir: Path, events: Events) -> None:
         told["vllm"] = vllm.__version__
     with events.during("model"):
         arguments.check(asked.engine, asked.sampling, vllm.__version__)
-        choice = model.resolve(asked.model, lab_dir / "models", allow_synthetic=asked.synthetic)
+        weights = asked.engine.get("load_format") != "dummy"
+        choice = model.resolve(asked.model, lab_dir / "models", allow_synthetic=asked.synthetic, weights=weights)
         events.emit("model", **dataclasses.asdict(choice))
     engine, adjusted = _engine_args(asked, choice, lab_dir)
     events.emit("engine", requested=asked.engine, adjusted=adjusted, used=engine)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # Fact -> the phase that its line ends. The order is the log's own: it differs between GPU and CPU workers.
 CLOSES = {
-    "engine_start": "config",
+    "max_model_len": "config",
+    "engine_start": "engine_import",
     "load_start": "init",
     "weights_loading": "weights",
     "model_loading": "weights",
@@ -82,6 +83,8 @@ def _engine(begin: dict[str, Any], end: dict[str, Any] | None, told: list[Told])
         # After "init engine took" the second engine config of the front end prints some of the lines again.
         if rows and rows[-1]["name"] == "engine_warmup":
             break
+        if any(one["name"] == phase for one in rows[:-1]):
+            continue  # processes repeat some lines; a phase is over once the next one is
         if fact.name == "cpu_warmup" and any(one["name"] == "profiling" for one in rows):
             # The CPU worker compiles within its warm-up; where its compiler says so itself, that was told before.
             phase = "profiling"

@@ -5,9 +5,11 @@ An unknown fact is None. No secrets: only names and numbers. Serves doctor, the 
 
 import contextlib
 import ctypes.util
+import http.client
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -149,13 +151,15 @@ def _run(command):  # type: (list[str]) -> str
 def hub():  # type: () -> dict[str, object]
     """Whether the model hub answers at all (any HTTP status), within three seconds."""
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    # A mirror's address may carry a password.
+    shown = re.sub("//[^/@]*@", "//", endpoint)
     try:
         urllib.request.urlopen(endpoint, timeout=3).close()  # noqa: S310 - the user's own setting
     except urllib.error.HTTPError:
         pass
-    except (OSError, ValueError) as error:
-        return {"endpoint": endpoint, "answers": False, "why": str(error)}
-    return {"endpoint": endpoint, "answers": True, "why": None}
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return {"endpoint": shown, "answers": False, "why": str(error).replace(endpoint, shown)}
+    return {"endpoint": shown, "answers": True, "why": None}
 
 
 def main():  # type: () -> int

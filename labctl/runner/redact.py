@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MASK = "[masked]"
-_NAMES = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIAL)", re.IGNORECASE)
+# Whole words of a name, at its end: HF_TOKEN and AWS_SECRET_ACCESS_KEY, not TOKENIZER_PATH nor HF_TOKEN_PATH.
+_NAMES = re.compile(r"(^|[_-])(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|CREDENTIALS?)$", re.IGNORECASE)
 # Short values (a "0" or "true" in a variable called ..._TOKENS) are no secrets and would mask half the log.
 _LEAST = 8
 _PATTERNS = (
@@ -18,9 +19,14 @@ _PATTERNS = (
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=-]{8,}"),
     # vLLM prints its arguments: --api-key X, 'api_key': ['X'], api_key='X' (vllm/entrypoints, up to 0.25).
     re.compile(r"(?i)(?<=api[_-]key)(?:['\"]?\s*[:=]\s*|\s+)\[?['\"]?[^\s'\",\]]{4,}['\"]?\]?"),
-    # User and password in a URL (package indexes).
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
+    # User and password, or a token alone, in a URL (package indexes, mirrors).
+    re.compile(r"(?<=://)[^/\s@]+(?=@)"),
 )
+
+
+def secret_name(name: str) -> bool:
+    """Whether a variable or argument of this name holds a secret (max_tokens does not)."""
+    return bool(_NAMES.search(name))
 
 
 class Redactor:
@@ -28,7 +34,7 @@ class Redactor:
 
     def __init__(self, environment: Mapping[str, str], secrets: Mapping[str, str] | None = None) -> None:
         """Takes the values of secret-looking variables of ``environment`` and all values of ``secrets``."""
-        values = {value for name, value in environment.items() if _NAMES.search(name) and len(value) >= _LEAST}
+        values = {value for name, value in environment.items() if secret_name(name) and len(value) >= _LEAST}
         values |= {value for value in (secrets or {}).values() if value}
         self._values = sorted(values, key=len, reverse=True)
 

@@ -22,6 +22,8 @@ PACKAGES = "machine/packages.txt"
 METRICS = "metrics/end.prom"
 # A file kept only to be given up: its room lets the record of a run be written on a disk that filled up.
 RESERVE = ".reserve"
+# Made by the supervisor that starts here; there is never a second one.
+STARTED = ".started"
 # What the laptop adds; the host seals everything else.
 UNSEALED = ("local", "report")
 

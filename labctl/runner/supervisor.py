@@ -48,6 +48,7 @@ def start(run_dir: Path) -> int:
 
 def _detached(run_dir: Path, writer: int) -> None:
     try:
+        _claim(run_dir)
         (run_dir / "logs").mkdir(exist_ok=True)
         log = os.open(run_dir / rundir.RUNNER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         for number, target in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
@@ -61,6 +62,14 @@ def _detached(run_dir: Path, writer: int) -> None:
     os.write(writer, b"started")
     os.close(writer)
     run.supervise()
+
+
+def _claim(run_dir: Path) -> None:
+    """Refuse a directory in which a run was started before: two runs in one would seal each other's files."""
+    try:
+        os.close(os.open(run_dir / rundir.STARTED, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        raise RuntimeError("a run was started in this directory already") from None
 
 
 class Supervisor:
@@ -126,8 +135,10 @@ class Supervisor:
     def _run(self) -> ending.Outcome:
         asked = spec.from_json((self.run_dir / rundir.SPEC).read_text(encoding="utf-8"))
         ending.sweep(self.run_dir)
+        environment = machine.environment(self.run_dir, self.lab_dir, asked)
+        (self.lab_dir / "tmp").mkdir(exist_ok=True)
         holder = {"run_id": self.record.run_id, "pid": os.getpid(), "since": self.record.anchor["utc"]}
-        held = locks.take(self.lab_dir / "locks", locks.devices(), holder)
+        held = locks.take(self.lab_dir / "locks", locks.devices(environment), holder)
         self.record.nodes = [machine.before(self.run_dir, self.lab_dir, asked)]
         # Once more before the engine starts, so that a run that is lost still says on what machine it was.
         self.record.write(self.run_dir)
@@ -142,6 +153,7 @@ class Supervisor:
                 sampler.wait(timeout=30)
             processes.end_run(self.run_dir)
         machine.after(self.run_dir)
+        machine.clear_sockets(self.lab_dir / "tmp")
         grew = (processes.oom_kills() or 0) - (self.oom_before or 0)
         return ending.Outcome(code=worker.returncode, oom_kills=grew, disk_full=full)
 
@@ -162,13 +174,15 @@ class Supervisor:
         assert worker.stdout is not None  # noqa: S101 - opened as a pipe above
         with logpump.LogPump(self.run_dir / rundir.ENGINE_LOG, worker.stdout, self.zero, self.redact) as pump:
             deadline: float | None = None
+            ended = False
             while pump.step(timeout=0.2):
                 if self.stopping and deadline is None:
                     deadline = time.monotonic() + _STOP_GRACE
                     worker.terminate()
-                if worker.poll() is not None and deadline is None:
+                if worker.poll() is not None and not ended:
                     # Its children may still be writing their last lines; they get a moment, not for ever.
-                    deadline = time.monotonic() + 3.0
+                    ended = True
+                    deadline = min(deadline or float("inf"), time.monotonic() + 3.0)
                 if deadline is not None and time.monotonic() > deadline:
                     break
             # The worker ended and its pipe is closed, or the deadline passed: nothing of it may stay behind.

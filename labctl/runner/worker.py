@@ -19,7 +19,11 @@ def main() -> int:
     """``worker RUN_DIR ZERO``. Exit status 0, or 1 after an error event."""
     processes.die_with_parent()
     run_dir, zero = Path(sys.argv[1]), float(sys.argv[2])
-    events = Events(run_dir, zero, Redactor(os.environ))
+    with Events(run_dir, zero, Redactor(os.environ)) as events:
+        return _run(run_dir, events)
+
+
+def _run(run_dir: Path, events: Events) -> int:
     try:
         events.emit("start", pid=os.getpid())
         asked = spec.from_json((run_dir / rundir.SPEC).read_text(encoding="utf-8"))

@@ -42,6 +42,9 @@ class Session(Protocol):
     def run(self, command: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None) -> Done:
         """Run a command to its end. Raises UnreachableError where the line is lost or ``timeout`` (s) passes."""
 
+    def claim(self, folder: str) -> bool:
+        """Make a folder (and its parents); False where it is there already, so that only one can have made it."""
+
     def put(self, data: bytes, target: str, *, mode: int = 0o640) -> None:
         """Write a file, whole or not at all. Raises TransferError."""
 

@@ -41,12 +41,25 @@ class LocalSession:
                 timeout=timeout,
                 check=False,
                 env={**os.environ, **(env or {})},
+                # Ctrl-C at the terminal is for labctl alone: what runs on a host hears nothing of it.
+                start_new_session=True,
             )
         except FileNotFoundError:
             return Done(127, "", f"{command[0]}: no such program")
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UnreachableError(f"{self.host.name}: {command[0]} could not be run: {error}") from error
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def claim(self, folder: str) -> bool:
+        """See Session.claim."""
+        try:
+            Path(folder).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder).mkdir()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise TransferError(f"{self.host.name}: cannot make {folder}: {error.strerror or error}") from error
+        return True
 
     def put(self, data: bytes, target: str, *, mode: int = 0o640) -> None:
         """See Session.put."""

@@ -51,8 +51,8 @@ def test_the_record_of_a_real_run(line: tuple[Project, str, Path]) -> None:
     assert told["status"] == "ok"
     assert told["model"]["synthetic"] is True
     names = [phase["name"] for phase in told["phases"]]
-    order = ["import", "model", "config", "init", "weights", "profiling", "kv_cache", "engine_warmup", "ready"]
-    assert names == [*order, "warmup", "generate", "generate", "generate", "shutdown"]
+    order = ["import", "model", "config", "engine_import", "init", "weights", "profiling", "kv_cache"]
+    assert names == [*order, "engine_warmup", "ready", "warmup", "generate", "generate", "generate", "shutdown"]
     figures = {name: figure["value"] for name, figure in told["metrics"].items()}
     assert figures["kv_tokens"] == figures["kv_blocks"] * figures["kv_block_size"]
     assert figures["output_tokens"] == 3 * 3 * 16

@@ -56,7 +56,7 @@ def test_its_lab_is_a_lab(name: str, tmp_path: Path) -> None:
 def test_every_exit_code_is_listed(name: str) -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text(name), re.MULTILINE)}
     made = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
-    assert listed == made | {errors.EXIT_OK, errors.EXIT_RUN_FAILED, errors.EXIT_DETACHED}
+    assert listed == made | {errors.EXIT_OK, errors.EXIT_RUN_FAILED, errors.EXIT_IO, errors.EXIT_DETACHED}
 
 
 def test_the_twin_types_the_same_commands() -> None:

@@ -67,7 +67,7 @@ def test_help_has_an_example(verb: str, here: Path) -> None:
         (("run", "broken.toml"), 2, "broken TOML"),
         (("run", "offline", "--nonsense"), 2, "No such option"),
         (("run", "offline", "--host", "gpu7"), 3, "it has: local, gpu1"),
-        (("run", "offline"), 6, "next: labctl provision local"),
+        (("run", "offline"), 6, "labctl provision local"),
         (("run", "offline", "--host", "gpu1"), 2, "does not speak yet"),
         (("show", "nothing"), 9, "there is no run nothing"),
         (("verify",), 9, "there is no run"),

@@ -78,6 +78,29 @@ def test_a_run_that_never_started_is_not_waited_for(lab: Lab) -> None:
     assert (done.returncode, done.stderr) == (1, "the run never started there\n")
 
 
+def test_a_directory_takes_one_run_only(lab: Lab) -> None:
+    run_dir = lab.make("r1")
+    lab.runner(run_dir)
+    told = lab.to_the_end(run_dir)
+    again = lab.runner(run_dir)
+    assert (again.returncode, "started in this directory already" in again.stderr) == (1, True)
+    assert record.from_json((run_dir / rundir.RECORD).read_text()) == told
+    assert sums_hold(run_dir)
+
+
+def test_an_old_run_that_cannot_be_read_costs_no_new_one(lab: Lab) -> None:
+    (lab.make("old") / rundir.RECORD).write_bytes(b"\xff\xfe")
+    told = lab.to_the_end(start(lab, "new"))
+    assert told.error is not None
+    assert told.error["phase"] == "import", "it got as far as a run without vLLM can"
+
+
+def start(lab: Lab, name: str) -> Path:
+    run_dir = lab.make(name)
+    assert lab.runner(run_dir).returncode == 0
+    return run_dir
+
+
 def test_the_second_run_names_the_holder(lab: Lab) -> None:
     (lab.lab_dir / "locks").mkdir()
     with (lab.lab_dir / "locks" / "cpu.lock").open("w") as lock:

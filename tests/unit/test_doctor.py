@@ -39,7 +39,7 @@ def test_a_fit_host_passes_every_check() -> None:
         ("hub", {"hub": {"endpoint": "https://hub.example", "answers": False, "why": "refused"}}, "warn"),
         ("compiler", {"compiler": {"cxx": None, "headers": "/x"}}, "warn"),
         ("compiler", {"compiler": {"cxx": "/x", "headers": None}}, "warn"),
-        ("disk", {"disk": {"free": GIB}}, "fail"),
+        ("disk", {"disk": {"free": GIB // 2}}, "fail"),
         ("disk", {"disk": {"free": None}}, "warn"),
         ("memory", {"memory": {"available": 20 * GIB, "cgroup_limit": 2 * GIB}}, "warn"),
         ("shm", {"shm": {"total": 64 * 1024**2}}, "fail"),
@@ -50,6 +50,21 @@ def test_each_check_can_fail(check: str, change: dict[str, Any], level: str) -> 
     found = verdict(check, {**GOOD, **change})
     assert found.level == level
     assert found.meaning
+
+
+def test_a_host_that_is_not_provisioned_needs_more_disk() -> None:
+    assert verdict("disk", {**GOOD, "disk": {"free": 2 * GIB}}).level == "ok"
+    assert verdict("disk", {**GOOD, "disk": {"free": 2 * GIB}}, None).level == "fail"
+
+
+def test_a_gpu_host_needs_no_libnuma() -> None:
+    checks = {v.check for v in doctor.verdicts(GOOD, {**LAB, "variant": "cuda"}, "gpu1")}
+    assert not checks & {"libnuma", "lscpu"}
+
+
+def test_an_environment_that_is_gone_is_seen() -> None:
+    found = [v for v in doctor.verdicts(GOOD, LAB, "gpu1", whole=False) if v.check == "provisioned"]
+    assert (found[0].level, found[0].fix) == ("fail", "labctl provision gpu1")
 
 
 def test_what_fails_names_its_cure() -> None:

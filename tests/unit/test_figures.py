@@ -99,18 +99,34 @@ def test_kv_cache_from_the_log_alone(tmp_path: Path) -> None:
     assert found["kv_max_concurrency"]["value"] == 14.19
 
 
+WARM_UP = "    20.000 (Worker pid=1) INFO 11-22 17:05:49 [cpu_model_runner.py:91] Warming up done.\n"
+
+
 @pytest.mark.parametrize(
-    ("said", "value"),
+    ("said", "log", "value"),
     [
-        ({"before": 0, "after": 45, "eager": False}, "cold"),
-        ({"before": 45, "after": 45, "eager": False}, "warm"),
-        ({"before": 45, "after": 90, "eager": False}, "cold"),
-        ({"before": 45, "after": 45, "eager": True}, "off"),
+        ({"before": 0, "after": 45, "eager": False}, WARM_UP, "cold"),
+        ({"before": 45, "after": 45, "eager": False}, WARM_UP, "warm"),
+        ({"before": 45, "after": 90, "eager": False}, WARM_UP, "cold"),
+        ({"before": 0, "after": 0, "eager": False}, WARM_UP, None),
+        ({"before": 45, "after": 45, "eager": True}, WARM_UP, "off"),
+        ({"before": 45, "after": 45, "eager": False}, "", "off"),
     ],
 )
-def test_the_compile_cache(tmp_path: Path, said: dict[str, Any], value: str) -> None:
+def test_the_compile_cache(tmp_path: Path, said: dict[str, Any], log: str, value: str | None) -> None:
     events = [{"t": 1.0, "event": "compile_cache", **said}]
-    assert figures.compute(write(tmp_path, events))["compile_cache"]["value"] == value
+    assert figures.compute(write(tmp_path, events, log))["compile_cache"]["value"] == value
+
+
+def test_a_prefix_shared_within_one_batch_is_the_workloads_own(tmp_path: Path) -> None:
+    rows = passes(10.0, 1.0, 2.0, 4.0, cached=64)
+    rows = [{**row, "prefix_cache_reset": True} if row["event"] == "end" else row for row in rows]
+    assert figures.compute(write(tmp_path, rows))["throughput"]["n"] == 3
+
+
+def test_infinite_samples_are_no_peak(tmp_path: Path) -> None:
+    (tmp_path / rundir.SAMPLES).write_text("t,rss\n0.0,inf\nnan,20\n0.4,30\n" + "9" * 200_000 + ",1\n")
+    assert figures.compute(tmp_path)["peak_rss"]["value"] == 30
 
 
 def test_peaks_point_to_their_row(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_overrides() -> None:
         ({"engine": ["max_model_len"]}, "takes KEY=VALUE"),
         ({"engine": ["max_model_len=long"]}, "max_model_len"),
         ({"sampling": ["max_token=4"]}, "max_tokens"),
+        ({"engine": ["hf_token=hf_abcdefghijklmnop"]}, "hf_token is a secret"),
+        ({"prompts": ["half \udcff"]}, "no text can hold"),
         ({"sampling": ["max_tokens=-1"]}, "must be at least 1"),
         ({"prompts": [""]}, "prompt 1 is empty"),
         ({"repeats": 0}, "repeats"),
@@ -92,6 +94,8 @@ def test_an_unknown_lab_names_the_nearest() -> None:
         ("[env]\nHF_TOKEN = 'x'", "a secret never goes into a file"),
         ("model='m'\n[workload]\nprompts=['a']\n[engine]\nmax_modle_len=1", "max_model_len"),
         ("model='m'\n[workload]\nprompts=[]", "no prompts"),
+        ("model='m'\n[workload]\nprompts=['a']\n[engine]\nmax_model_len='abc'", "max_model_len"),
+        ("model='m'\n[workload]\nprompts=['a']\n[engine]\nhf_overrides={a=2026-01-01}", "hf_overrides"),
     ],
 )
 def test_bad_lab_files(tmp_path: Path, text: str, said: str) -> None:
@@ -106,6 +110,13 @@ def test_ones_own_lab(tmp_path: Path) -> None:
     path.write_text("model='m/x'\nseed=3\n[workload]\nprompts=['a']\nrepeats=1\n[env]\nVLLM_CPU_KVCACHE_SPACE=4")
     asked = build(str(path))
     assert (asked.lab, asked.seed, asked.env) == ("mine", 3, {"VLLM_CPU_KVCACHE_SPACE": "4"})
+
+
+def test_a_runs_spec_is_a_lab(tmp_path: Path) -> None:
+    asked = build(engine=["max_model_len=99"], synthetic=False)
+    (tmp_path / "spec.json").write_text(asked.to_json(), encoding="utf-8")
+    assert build(str(tmp_path / "spec.json")) == asked
+    assert build(str(tmp_path / "spec.json"), synthetic=True).synthetic is True
 
 
 def test_a_missing_lab_file() -> None:

@@ -30,7 +30,8 @@ def test_the_start_of_a_real_h100_engine(tmp_path: Path) -> None:
     assemble(tmp_path, DATA / "h100-vllm-0.25.1" / "offline-qwen2.5-7b.log", ENGINE)
     rows = phases.timeline(tmp_path)
     assert names(rows) == [
-        "config", "init", "weights", "compile", "profiling", "kv_cache", "graph_capture", "engine_warmup", "ready",
+        "config", "engine_import", "init", "weights", "compile", "profiling", "kv_cache", "graph_capture",
+        "engine_warmup", "ready",
     ]  # fmt: skip
     by_name = {row["name"]: row for row in rows}
     assert by_name["compile"]["reported_s"] == pytest.approx(17.7, abs=8)
@@ -42,16 +43,8 @@ def test_the_start_of_a_real_h100_engine(tmp_path: Path) -> None:
 def test_the_start_of_a_real_cpu_engine(tmp_path: Path, kind: str) -> None:
     assemble(tmp_path, DATA / "cpu-vllm-0.32.0-logs" / f"offline-compiled-{kind}.log", ENGINE)
     found = names(phases.timeline(tmp_path))
-    assert found == [
-        "config",
-        "init",
-        "weights",
-        "compile",
-        "profiling",
-        "kv_cache",
-        "engine_warmup",
-        "ready",
-    ]
+    start = ["config", "engine_import", "init", "weights", "compile", "profiling"]
+    assert found == [*start, "kv_cache", "engine_warmup", "ready"]
 
 
 def test_phases_follow_each_other_without_gap(tmp_path: Path) -> None:

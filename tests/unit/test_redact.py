@@ -14,6 +14,7 @@ from labctl.runner.redact import MASK, Redactor
         ("--api-key=topsecretvalue", "topsecretvalue"),
         ("Authorization: Bearer abcdefgh.ijkl", "abcdefgh.ijkl"),
         ("https://user:pa55word@index.example/simple", "pa55word"),
+        ("https://tokenonly12345@index.example/simple", "tokenonly12345"),
         ("sk-proj-0123456789abcdefgh", "0123456789abcdefgh"),
         ("the value is from-the-environment!", "from-the-environment"),
         ("the value is from-the-file", "from-the-file"),
@@ -27,7 +28,9 @@ def test_secrets_are_masked(text: str, secret: str) -> None:
 
 
 def test_what_is_no_secret_stays() -> None:
-    redact = Redactor({"MAX_TOKENS": "100", "PATH": "/usr/local/bin", "TOKENIZERS_PARALLELISM": "false"})
+    redact = Redactor(
+        {"PATH": "/usr/local/bin", "TOKENIZER_PATH": "max_tokens=100", "HF_TOKEN_PATH": "tokenizer false"}
+    )
     text = "max_tokens=100 PATH=/usr/local/bin tokenizer false 1,071,136 tokens api_key=None"
     assert redact(text).startswith("max_tokens=100 PATH=/usr/local/bin tokenizer false 1,071,136 tokens")
 

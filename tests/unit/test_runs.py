@@ -71,7 +71,7 @@ def test_what_arrived_wrong_is_fetched_again(host_dir: Path, path: Path) -> None
 
 def test_a_host_that_seals_one_thing_and_sends_another(host_dir: Path, path: Path) -> None:
     (host_dir / rundir.ENGINE_LOG).write_text("altered after the seal")
-    with pytest.raises(TransferError, match=r"engine\.log was altered"):
+    with pytest.raises(TransferError, match=r"engine\.log is not what was sealed"):
         runs.fetch(session(), str(host_dir), path)
 
 
@@ -103,6 +103,31 @@ def test_a_sparse_giant_is_refused(host_dir: Path, path: Path) -> None:
     assert not (path / "big").exists()
 
 
+def test_nothing_is_written_through_a_link(host_dir: Path, path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (path / rundir.RECORD).symlink_to(victim)
+    with pytest.raises(TransferError, match="is a link"):
+        runs.mirror(session(), str(host_dir), path)
+    assert victim.read_text() == "precious"
+
+
+def test_ones_own_note_in_a_run_does_not_spoil_a_fetch(host_dir: Path, path: Path) -> None:
+    (path / "my-notes.txt").write_text("mine")
+    runs.fetch(session(), str(host_dir), path)
+    assert runs.check_sums(path) == ["my-notes.txt is not in the manifest"]
+
+
+def test_a_run_is_made_only_once(path: Path) -> None:
+    with pytest.raises(TransferError, match="File exists"):
+        runs.create(path.parent, path.name, "local", "/x", ASKED)
+
+
+def test_a_run_that_never_started_is_forgotten(path: Path) -> None:
+    runs.forget(path)
+    assert not path.exists()
+
+
 def test_a_folder_of_the_laptops_own_is_never_written_by_the_host(host_dir: Path, path: Path) -> None:
     (host_dir / "local").mkdir()
     (host_dir / "local" / "origin.json").write_text('{"host": "evil"}')
@@ -128,6 +153,8 @@ def test_a_bad_run_id_makes_no_directory(tmp_path: Path, run_id: str) -> None:
         (lambda p: (p / rundir.ENGINE_LOG).write_text("x"), "was altered"),
         (lambda p: (p / rundir.ENGINE_LOG).unlink(), "is missing"),
         (lambda p: (p / "new.txt").write_text("x"), "not in the manifest"),
+        (lambda p: (p / ".hidden").write_text("x"), "not in the manifest"),
+        (lambda p: (p / "link").symlink_to("/etc/passwd"), "not in the manifest"),
     ],
 )
 def test_check_sums_names_each_harm(host_dir: Path, harm: object, said: str) -> None:
@@ -165,6 +192,8 @@ def test_an_unreadable_run_says_why(host_dir: Path, name: str, text: str | None,
 def test_find(tmp_path: Path) -> None:
     for name in ("20261122T1-local-offline", "20261122T2-local-offline", "20261123T1-gpu1-server"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / rundir.SPEC).write_text("{}")
+    (tmp_path / "zz-notes").mkdir()
     assert runs.find(tmp_path, None).name == "20261123T1-gpu1-server"
     assert runs.find(tmp_path, "20261122T2").name == "20261122T2-local-offline"
     assert runs.find(tmp_path, "server").name == "20261123T1-gpu1-server"
@@ -176,7 +205,11 @@ def test_find(tmp_path: Path) -> None:
 
 def test_listing_shows_broken_runs_too(host_dir: Path) -> None:
     (host_dir.parent / "r2").mkdir()
+    (host_dir.parent / "r2" / rundir.SPEC).write_text("{}")
+    (host_dir.parent / "r4").mkdir()
+    (host_dir.parent / "r4" / rundir.RECORD).write_text("[" * 100_000)
     (host_dir.parent / "r3").mkdir()
     (host_dir.parent / "r3" / rundir.RECORD).write_text(json.dumps(["not", "a", "record"]))
     rows = runs.listing(host_dir.parent)
-    assert [(row["run"], row["status"]) for row in rows] == [("r1", "ok"), ("r2", "not fetched"), ("r3", "unreadable")]
+    states = [row["status"] for row in rows]
+    assert states == ["ok", "not fetched", "unreadable", "unreadable"]

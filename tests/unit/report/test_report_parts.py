@@ -24,7 +24,9 @@ def test_a_card_shows_value_spread_note_and_its_source() -> None:
 def test_a_null_is_a_dash_with_its_note_and_an_absent_main_says_so() -> None:
     shown, _ = cards.cards({"kv_blocks": {"value": None, "note": "no gauge"}}, {})
     assert (shown[0].main.value, shown[0].main.note) == ("—", "not recorded")
-    assert (shown[0].beside[0].value, shown[0].beside[0].note) == ("—", "no gauge")
+    assert shown[0].beside == ()
+    shown, _ = cards.cards({"kv_tokens": {"value": None, "note": "no gauge"}}, {})
+    assert (shown[0].main.value, shown[0].main.note) == ("—", "no gauge")
 
 
 def test_a_figure_of_any_type_is_shown_as_text_or_not_at_all() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labctl.report.rerun import quote, rerun_command
+from labctl.report.rerun import again, quote, rerun_command
 from labctl.runner.spec import RunSpec, Workload
 
 
@@ -67,3 +67,9 @@ def test_a_lab_that_looks_like_an_option_is_none() -> None:
 def test_wrong_types_do_not_fail() -> None:
     odd = spec(lab="x", engine={"a": float("inf"), "b": {"c": [1]}})
     assert "--engine a=Infinity --engine 'b={\"c\": [1]}'" in rerun_command(odd, "local")
+
+
+def test_what_options_cannot_say_is_run_from_its_spec() -> None:
+    assert again(spec(), "local", "r1")[0] == "labctl run offline"
+    for odd in (spec(lab="mine"), spec(env={"VLLM_X": "1"})):
+        assert again(odd, "local", "r1") == ["labctl run runs/r1/spec.json", "--host local"]
