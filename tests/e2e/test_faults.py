@@ -53,6 +53,18 @@ def test_two_runs_and_a_killed_supervisor(project: Project, detached: str) -> No
     assert (project.runs_dir / detached / "logs" / "engine.log").stat().st_size > 0
 
 
+def test_two_runs_of_one_moment_have_a_directory_each(project: Project) -> None:
+    both = [project.start("run", "offline", "--model", f"/no/such/{name}") for name in ("a", "b")]
+    ends = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [1, 1]
+    ids = [out.split("run: ")[1].split()[0] for out, _ in ends]
+    assert len(set(ids)) == 2
+    for run_id, (out, _) in zip(ids, ends, strict=True):
+        told = project.record(project.runs_dir / run_id)
+        assert told["error"]["kind"] in {"model", "busy"}
+        assert told["error"]["message"] in out
+
+
 def test_a_killed_worker_is_named_with_its_signal(project: Project, detached: str) -> None:
     until(lambda: in_phase(project, detached, "engine"))
     os.kill(project.host_events(detached)[0]["pid"], signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.e2e.conftest import Project
 
@@ -27,20 +29,48 @@ print(json.dumps(found))
 """
 
 
+SHA = "0123456789abcdef0123456789abcdef01234567"
+FILES = {
+    "config.json": b'{"model_type": "opt"}',
+    "model.safetensors": b"weights",
+    "pytorch_model.bin": b"the same, older",
+}
+# What hubs answer: (HTTP status, X-Error-Code)
+ANSWERS = {
+    "someone/gated": (403, "GatedRepo"),
+    "someone/missing": (404, "RepoNotFound"),
+    "someone/unauthorised": (401, ""),
+    "someone/busy": (429, ""),
+    "someone/broken": (503, ""),
+}
+
+
 class Hub(BaseHTTPRequestHandler):
-    """Answers like the hub's API for one model that exists, one that is gated, and one that never was."""
+    """Answers as the hub's API does: one model with its files, and several kinds of no."""
 
     def do_GET(self) -> None:
-        name = self.path.removeprefix("/api/models/")
-        error = {"someone/gated": "GatedRepo", "someone/missing": "RepoNotFound"}.get(name)
-        body = json.dumps({"id": name, "siblings": []}).encode()
-        self.send_response({None: 200, "GatedRepo": 403, "RepoNotFound": 404}[error])
-        if error:
-            self.send_header("X-Error-Code", error)
+        name = self.path.split("?")[0]
+        if "/resolve/" in name:
+            self.answer(200, FILES[name.rsplit("/", 1)[1]])
+            return
+        model = "/".join(name.removeprefix("/api/models/").split("/")[:2])
+        status, code = ANSWERS.get(model, (200, ""))
+        info = {"id": model, "sha": SHA, "siblings": [{"rfilename": file} for file in FILES]}
+        self.answer(status, json.dumps(info).encode(), code)
+
+    do_HEAD = do_GET  # noqa: N815 - the server's own naming
+
+    def answer(self, status: int, body: bytes, code: str = "") -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", SHA)
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         return
@@ -71,14 +101,30 @@ def resolve(project: Project, name: str, **env: str) -> dict[str, Any]:
     return found
 
 
-def test_a_hub_that_has_it_is_used(project: Project, hub: str) -> None:
-    found = resolve(project, "facebook/opt-125m", HF_ENDPOINT=hub)
-    assert (found["used"], found["synthetic"], found["weights"]) == ("facebook/opt-125m", False, "hub")
+def test_a_hub_that_has_it_is_used_and_asked_before_the_engine_starts(
+    project: Project, hub: str, tmp_path: Path
+) -> None:
+    found = resolve(project, "someone/real", HF_ENDPOINT=hub, HF_HOME=str(tmp_path), HF_HUB_DISABLE_XET="1")
+    assert (found["used"], found["synthetic"], found["weights"]) == ("someone/real", False, "hub")
+    fetched = {path.name: path.read_bytes() for path in tmp_path.rglob("snapshots/*/*")}
+    assert fetched == {name: FILES[name] for name in ("config.json", "model.safetensors")}
+    # What is in the cache serves when the hub has gone.
+    away = resolve(project, "someone/real", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path))
+    assert (away["used"], away["synthetic"]) == ("someone/real", False)
 
 
 def test_a_hub_that_denies_it_is_believed(project: Project, hub: str) -> None:
     found = resolve(project, "someone/missing", HF_ENDPOINT=hub)
     assert found["error"] == f"the hub at {hub} answers that it has no model someone/missing"
+
+
+@pytest.mark.parametrize(("name", "said"), [("someone/unauthorised", "HF_TOKEN"), ("someone/busy", "HTTP 429")])
+def test_a_refusal_never_ends_in_random_weights(project: Project, hub: str, name: str, said: str) -> None:
+    assert said in resolve(project, name, HF_ENDPOINT=hub, HF_TOKEN="hf_wrong")["error"]  # noqa: S106 - made up
+
+
+def test_what_is_no_model_id_says_so(project: Project, hub: str) -> None:
+    assert "neither a folder on the host nor a model id" in resolve(project, "bad name/x", HF_ENDPOINT=hub)["error"]
 
 
 def test_a_gated_model_names_the_cure(project: Project, hub: str) -> None:
