@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.e2e.conftest import Project, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 EAGER = ("--engine", "enforce_eager=true", "--engine", "max_model_len=512", "--sampling", "max_tokens=4")
 
@@ -117,12 +117,12 @@ def test_a_model_that_cannot_be_had(
     assert (told["error"]["kind"], told["error"]["phase"]) == (kind, "model")
 
 
-def test_the_hosts_own_vllm_has_the_last_word(project: Project, tmp_path: Path) -> None:
+def test_the_hosts_own_vllm_has_the_last_word(project: Project) -> None:
     """A spec that a laptop with another table let through."""
     spec = json.loads(project("run", "offline", "--dry-run"))
     spec["engine"]["swap_space"] = 4
     spec["sampling"]["best_off"] = 2
-    run_dir = project.lab_dir / "runs" / f"by-hand-{tmp_path.name}"
+    run_dir = project.lab_dir / "runs" / f"by-hand-{uuid.uuid4().hex}"
     run_dir.mkdir()
     (run_dir / "spec.json").write_text(json.dumps(spec))
     python = json.loads((project.lab_dir / "lab.json").read_text())["python"]

@@ -53,6 +53,10 @@ class Hub(BaseHTTPRequestHandler):
         if "/resolve/" in name:
             self.answer(200, FILES[name.rsplit("/", 1)[1]])
             return
+        if "/tree/" in name:
+            tree = [{"type": "file", "path": file, "size": len(held), "oid": SHA} for file, held in FILES.items()]
+            self.answer(200, json.dumps(tree).encode())
+            return
         model = "/".join(name.removeprefix("/api/models/").split("/")[:2])
         status, code = ANSWERS.get(model, (200, ""))
         info = {"id": model, "sha": SHA, "siblings": [{"rfilename": file} for file in FILES]}
@@ -105,6 +109,7 @@ def test_a_hub_that_has_it_is_used_and_asked_before_the_engine_starts(
     project: Project, hub: str, tmp_path: Path
 ) -> None:
     found = resolve(project, "someone/real", HF_ENDPOINT=hub, HF_HOME=str(tmp_path), HF_HUB_DISABLE_XET="1")
+    assert "error" not in found, found
     assert (found["used"], found["synthetic"], found["weights"]) == ("someone/real", False, "hub")
     fetched = {path.name: path.read_bytes() for path in tmp_path.rglob("snapshots/*/*")}
     assert fetched == {name: FILES[name] for name in ("config.json", "model.safetensors")}
