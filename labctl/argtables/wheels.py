@@ -7,6 +7,7 @@ imported inside the functions. Of a wheel of 300 MB it reads under one, by HTTP 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,7 +17,6 @@ from urllib.parse import urldefrag, urljoin
 if TYPE_CHECKING:
     from packaging.version import Version
 
-DEFAULT_INDEX = "https://pypi.org/simple"  # pip's own default, when nothing is configured
 TIMEOUT_S = 60
 # Index answers in JSON (PEP 691); many mirrors only know the HTML of PEP 503.
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
@@ -31,15 +31,30 @@ class Wheel(NamedTuple):
 
 
 def index_url() -> str:
-    """Address of the simple index: PIP_INDEX_URL, else `pip config get global.index-url`, else pip's default.
+    """Address of the simple index: PIP_INDEX_URL, else `pip config get global.index-url`, else pip's own default.
 
-    It may hold a password, so it is never printed.
+    It may hold a password, so it is never printed. Raises OSError where no pip is there to say.
     """
     if configured := os.environ.get("PIP_INDEX_URL"):
         return configured
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or DEFAULT_INDEX
+    return _pip("config", "get", "global.index-url").strip() or default_index(_pip("install", "--help"))
+
+
+def default_index(text: str) -> str:
+    """Pip's default, as its help names it: this project writes down no index. Raises OSError where it does not."""
+    found = re.search(r"\(default\s+(https?://[^\s)]+)\)", text)
+    if found is None:
+        raise OSError("no pip here says which index it uses: set PIP_INDEX_URL")
+    return found[1]
+
+
+def _pip(*words: str) -> str:
+    """What pip says: this environment's, else the one that python3 has (an environment made by uv has none)."""
+    for python in (sys.executable, "python3"):
+        done = subprocess.run([python, "-m", "pip", *words], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+    return ""
 
 
 def published(project: str = "vllm") -> dict[Version, Wheel]:

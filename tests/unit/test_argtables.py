@@ -307,3 +307,10 @@ def test_links_of_a_mirror_that_only_knows_html() -> None:
 def test_the_index_of_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
     assert wheels.index_url() == "https://mirror.example/simple"
+
+
+def test_pips_own_default_is_read_from_its_help() -> None:
+    said = "-i, --index-url <url>  Base URL of the index (default\n    https://index.example/simple). This should"
+    assert wheels.default_index(said) == "https://index.example/simple"
+    with pytest.raises(OSError, match="set PIP_INDEX_URL"):
+        wheels.default_index("no help")
