@@ -128,10 +128,8 @@ def _pairs(kind: str, texts: Iterable[str], known: Mapping[str, argtables.Argume
         name = name.strip().lstrip("-").replace("-", "_")
         if not mark or not name:
             raise UsageError(f"--{kind} takes KEY=VALUE, not {text!r}")
-        try:
-            found[name] = argtables.check_value(name, value, known) if name in known else value
-        except ValueError as error:
-            raise UsageError(f"{kind} argument {name}: {error}") from error
+        # An unknown name stays text: _check names it, with its nearest.
+        found[name] = _value(kind, name, value, known) if name in known else value
     return found
 
 
@@ -148,11 +146,19 @@ def _check_values(kind: str, given: Mapping[str, Any], known: Mapping[str, argta
     for name, value in given.items():
         if secret_name(name):
             raise UsageError(f"{name} is a secret, which never goes into a spec: export HF_TOKEN in your shell instead")
-        try:
-            text = value if isinstance(value, str) else json.dumps(value)
-            argtables.check_value(name, text, known)
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"{kind} argument {name}: {error}") from error
+        _value(kind, name, value, known)
+
+
+def _value(kind: str, name: str, value: object, known: Mapping[str, argtables.Argument]) -> object:
+    """The value as vLLM's table reads it, from the text of KEY=VALUE or from TOML. Raises UsageError naming it."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value)
+    except TypeError as error:
+        raise UsageError(f"{kind} argument {name} holds what JSON cannot: {error}") from error
+    try:
+        return argtables.check_value(name, text, known)
+    except ValueError as error:
+        raise UsageError(f"{kind} argument {error}") from error
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ _ACTIVE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 HostOption = Annotated[str, typer.Option("--host", help="A host of inventory.ini.")]
 HostArgument = Annotated[str, typer.Argument(help="A host of inventory.ini.")]
 RunArgument = Annotated[
-    str | None, typer.Argument(help="A run id, its start or end, or a directory; the newest run if left out.")
+    str | None, typer.Argument(help="A run id, any part of one, or a directory; the newest run if left out.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

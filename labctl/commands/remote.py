@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from labctl.commands.options import Project, project, say
+from labctl.commands.options import project, say
 from labctl.errors import EXIT_DETACHED, EXIT_RUN_FAILED, UnreadableRunError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 class Line(NamedTuple):
     """A run and the open line to its host."""
 
-    place: Project
     session: Session
     launcher: Launcher
     remote_dir: str
@@ -45,7 +44,7 @@ def line_to(name: str | None) -> Iterator[Line]:
     target = place.host(str(origin["host"]))
     with open_session(target) as session:
         kind = runs.asked_launcher(path)
-        yield Line(place, session, launcher(kind, target, session), str(origin["remote_dir"]), path)
+        yield Line(session, launcher(kind, target, session), str(origin["remote_dir"]), path)
 
 
 class Progress:
@@ -113,13 +112,15 @@ def page_of(path: Path) -> Path:
 def finish(path: Path) -> None:
     """Build the report of a fetched run, print its summary, and exit 1 where the run failed."""
     from labctl import runs
+    from labctl.runner import rundir
 
     page = page_of(path)
     run = runs.load(path)
     summary(run)
     typer.echo(f"report: {page}")
     if run.record.status != "ok":
-        say(f"the engine's log:\n  labctl logs {run.run_id}")
+        if (path / rundir.ENGINE_LOG).is_file():
+            say(f"the engine's log:\n  labctl logs {run.run_id}")
         raise typer.Exit(EXIT_RUN_FAILED)
 
 

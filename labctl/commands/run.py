@@ -88,4 +88,4 @@ def start(place: Project, target: Host, spec: RunSpec, *, detach: bool) -> None:
             say(f"started; to see it:\n  labctl attach {run_id}")
             typer.echo(run_id)
         else:
-            follow_to_end(Line(place, session, there, remote_dir, path))
+            follow_to_end(Line(session, there, remote_dir, path))

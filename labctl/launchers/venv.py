@@ -81,8 +81,9 @@ class VenvLauncher:
         run_dir = f"{self.host.lab_dir}/runs/{run_id}"
         self.session.put(spec.to_json().encode(), f"{run_dir}/spec.json")
         secret = f"{self.host.lab_dir}/secrets/{run_id}.json"
-        if secrets():
-            self.session.put(json.dumps(secrets()).encode(), secret, mode=0o600)
+        held = secrets()
+        if held:
+            self.session.put(json.dumps(held).encode(), secret, mode=0o600)
         done = self.session.run(self._command(run_dir), timeout=60)
         if done.code != 0:
             # Nobody is left to read it and delete it.

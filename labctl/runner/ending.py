@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TAIL = 25
+_SECRET_AGE = 3600.0
 
 
 @dataclass
@@ -59,8 +60,9 @@ def complete(run_dir: Path, run: record.RunRecord) -> None:
         if run.error is not None and run.error.get("phase") == "engine":
             run.error["phase"] = phases.where_it_died(run.phases)
         run.metrics = figures.compute(run_dir)
+        rate = run.metrics["sampler_rate"]
         for node in run.nodes:
-            node["samples"] = figures.sample_facts(run_dir)
+            node["samples"] = {"file": rundir.SAMPLES, "count": rate["n"], "hz": rate["value"]}
     except Exception:  # noqa: BLE001 - a figure that cannot be made must not cost the record
         with contextlib.suppress(OSError):
             traceback.print_exc()
@@ -149,7 +151,14 @@ def _lose(run_dir: Path, run: record.RunRecord) -> None:
 
 
 def sweep(run_dir: Path) -> None:
-    """Seal every other dead run of this lab directory, so that no forgotten engine holds memory or a GPU."""
+    """Seal every other dead run of this lab directory, so that no forgotten engine holds memory or a GPU.
+
+    Secrets that no supervisor came to read (their labctl was killed) go too, after an hour.
+    """
+    for secret in (run_dir.parent.parent / "secrets").glob("*.json"):
+        with contextlib.suppress(OSError):
+            if time.time() - secret.stat().st_mtime > _SECRET_AGE:
+                secret.unlink()
     for other in run_dir.parent.iterdir():
         if other == run_dir or not other.is_dir():
             continue

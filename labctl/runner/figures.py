@@ -110,7 +110,7 @@ def _source(one: dict[str, Any]) -> str:
 
 
 def startup(rows: list[dict[str, Any]]) -> dict[str, Figure]:
-    """Seconds from the worker's start until the engine answered, the making of a synthetic model left out."""
+    """Seconds from the worker's start until the engine answered; finding, fetching or making the model left out."""
     start = next((r for r in rows if r["event"] == "start"), None)
     ready = next((r for r in rows if r["event"] == "end" and r.get("phase") == "engine"), None)
     if start is None or ready is None:
@@ -260,12 +260,6 @@ def _number(text: object) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def sample_facts(run_dir: Path) -> dict[str, Any]:
-    """{"file", "count", "hz"} of samples.csv for the record's node."""
-    rate = resources(run_dir)["sampler_rate"]
-    return {"file": rundir.SAMPLES, "count": rate.n, "hz": rate.value}
 
 
 def memory_ran_out(run_dir: Path) -> bool:

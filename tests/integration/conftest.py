@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import pytest
 from labctl.runner import processes, record, rundir, spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 PLAIN: dict[str, Any] = {
@@ -57,18 +56,3 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     yield made
     for run_dir in made.runs_dir.iterdir():
         processes.end_run(run_dir)
-
-
-@pytest.fixture
-def wait() -> Callable[[Callable[[], object], float], None]:
-    def until(true: Callable[[], object], within: float = 20.0) -> None:
-        deadline = time.monotonic() + within
-        while not true():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.05)
-
-    return until
-
-
-def write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value), encoding="utf-8")

@@ -130,6 +130,17 @@ def test_secrets_reach_the_worker_but_no_file(lab: Lab, monkeypatch: pytest.Monk
             assert b"kept-out-of-the-log-0001" not in path.read_bytes(), path
 
 
+def test_a_secret_that_nobody_came_for_is_swept(lab: Lab) -> None:
+    (lab.lab_dir / "secrets").mkdir()
+    old, fresh = (lab.lab_dir / "secrets" / f"{name}.json" for name in ("old", "fresh"))
+    for secret in (old, fresh):
+        secret.write_text("{}")
+    os.utime(old, (0, 0))
+    lab.to_the_end(start(lab, "r1"))
+    assert not old.exists()
+    assert fresh.exists(), "its run may be about to start"
+
+
 @pytest.fixture
 def sleeper(lab: Lab) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A run that says running, and a process of it that outlived its supervisor."""

@@ -63,7 +63,7 @@ def test_overrides() -> None:
         ({"engine": ["gpu_memory_utilisation=0.9"]}, "gpu_memory_utilization"),
         ({"engine": ["swap_space=4"]}, "vLLM 0.32.0 has no engine argument swap_space"),
         ({"engine": ["max_model_len"]}, "takes KEY=VALUE"),
-        ({"engine": ["max_model_len=long"]}, "max_model_len"),
+        ({"engine": ["max_model_len=long"]}, "^engine argument max_model_len: 'long' is not"),
         ({"sampling": ["max_token=4"]}, "max_tokens"),
         ({"engine": ["hf_token=hf_abcdefghijklmnop"]}, "hf_token is a secret"),
         ({"prompts": ["half \udcff"]}, "no text can hold"),
