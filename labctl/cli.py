@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from typing import Annotated, NoReturn
 
@@ -25,6 +24,7 @@ from labctl.commands import (
     stop,
     verify,
 )
+from labctl.commands.options import complain
 from labctl.errors import EXIT_IO, LabError
 
 # Rich help costs more time than all the rest of `labctl --help` together.
@@ -39,7 +39,6 @@ app = typer.Typer(
 
 for verb in (
     labs.labs,
-    hosts.hosts,
     doctor.doctor,
     provision.provision,
     run.run,
@@ -53,6 +52,7 @@ for verb in (
     report.report,
 ):
     app.command()(verb)
+app.add_typer(hosts.app, name="hosts")
 
 
 @app.callback(invoke_without_command=True)
@@ -87,13 +87,7 @@ def main() -> None:
 
 def fail(what: str, next_command: str, code: int) -> NoReturn:
     """Say what went wrong and the next command on stderr, and exit."""
-    from labctl.report.text import clean
-
-    typer.echo(f"labctl: {clean(what)}", err=True)
-    if next_command:
-        # Before its environment is activated, labctl is found only where it lies.
-        there = next_command if shutil.which("labctl") else next_command.replace("labctl ", f"{sys.argv[0]} ", 1)
-        typer.echo(f"  next: {clean(there)}", err=True)
+    complain(what, next_command)
     sys.exit(code)
 
 

@@ -24,6 +24,7 @@ _DISK_FOR_RUNS = 1 * _GIB
 _MEMORY_NEEDED = 5 * _GIB
 # vLLM's processes speak through shared memory; below this it dies at its start (FACTS: 160 MiB).
 _SHM_NEEDED = 160 * _MIB
+_NO_PYTHON = 45  # exit status of our own script
 
 
 class Verdict(NamedTuple):
@@ -44,7 +45,10 @@ def probe(host: Host, session: Session) -> dict[str, Any]:
     except TransferError as error:
         raise CouldNotCheckError(str(error)) from error
     script = f"exec python3 {shlex.quote(place)}/probe.py {shlex.quote(host.lab_dir)} {shlex.quote(place)}/facts.json"
-    done = session.run(["sh", "-c", script], timeout=60)
+    done = session.run(["sh", "-c", f"command -v python3 >/dev/null || exit {_NO_PYTHON}; {script}"], timeout=60)
+    if done.code == _NO_PYTHON:
+        cure = "install one there, as root: apt-get install python3 (Debian, Ubuntu) or dnf install python3 (RHEL)"
+        raise CouldNotCheckError(f"there is no Python on {host.name}, which the probe and Ansible need: {cure}")
     data = session.read(f"{place}/facts.json") if done.code == 0 else None
     try:
         return dict(json.loads(data or b""))

@@ -1,52 +1,121 @@
-"""Watches one run from the laptop: mirrors it while it goes on, and brings the sealed run home."""
+"""Watches one run from the laptop: mirrors it while it goes on, brings the sealed run home, outlasts a cut line."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from labctl import runs
-from labctl.errors import UnreadableRunError
+from labctl import runs, transfer
+from labctl.errors import UnreachableError, UnreadableRunError
 from labctl.runner import events, record, rundir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from labctl.inventory import Host
     from labctl.launchers import Launcher
+    from labctl.runner.spec import RunSpec
     from labctl.sessions import Session
 
-_POLL = 0.2
-# Mirroring and asking whether the supervisor lives cost more than a look at one file.
+T = TypeVar("T")
+
+
+class Line(NamedTuple):
+    """The open line to a host, and the run there that it is about."""
+
+    host: Host
+    session: Session
+    launcher: Launcher
+    remote_dir: str = ""
+    path: Path = Path()
+
+
+# How long a host may be silent before we stop asking; the run there goes on all the same.
+PATIENCE_S = 60.0
+_RETRY_S = 1.0
+SILENT = "no answer, trying again"
+# Mirroring and asking whether the supervisor lives cost more than waiting for one file.
 _MIRROR_EVERY = 2.0
 ALIVE_EVERY = 15.0
 
 
-def follow(
-    session: Session, start: Launcher, remote_dir: str, path: Path, show: Callable[[str, float], None]
-) -> record.RunRecord:
-    """Wait for the end of a run, mirroring it; ``show`` gets (phase, seconds so far). Returns the record.
+class Persistence:
+    """Does something over a session again and again while the line is cut, for up to ``patience`` seconds."""
 
-    Raises UnreachableError, TransferError, UnreadableRunError; KeyboardInterrupt passes and ends nothing.
+    def __init__(self, session: Session, patience: float, waiting: Callable[[], None]) -> None:
+        """``waiting`` is called before each new try."""
+        self._session, self._patience, self._waiting = session, patience, waiting
+        self._since: float | None = None
+
+    def alive(self) -> None:
+        """The host answered: patience starts anew."""
+        self._since = None
+
+    def __call__(self, action: Callable[[], T]) -> T:
+        """Raises UnreachableError once patience is at its end, and whatever else ``action`` raises."""
+        while True:
+            try:
+                if self._since is not None:
+                    self._session.reopen()
+                done = action()
+            except UnreachableError:
+                now = time.monotonic()
+                self._since = now if self._since is None else self._since
+                if now - self._since > self._patience:
+                    raise
+                self._waiting()
+                time.sleep(_RETRY_S)
+            else:
+                self.alive()
+                return done
+
+
+def launch(where: Line, asked: RunSpec, persist: Persistence) -> None:
+    """Start a run exactly once, however often the line is cut meanwhile. Raises what Launcher.launch raises."""
+    again = False
+
+    def once() -> None:
+        nonlocal again
+        if again and started(where):
+            return
+        again = True
+        where.launcher.launch(asked, where.path.name)
+
+    persist(once)
+
+
+def started(where: Line) -> bool:
+    """Whether a run was ever started in the directory: its supervisor leaves this mark first."""
+    return where.session.wait(f"{where.remote_dir}/{rundir.STARTED}", 0)
+
+
+def follow(where: Line, show: Callable[[str], None], patience: float = PATIENCE_S) -> record.RunRecord:
+    """Wait for the end of a run, mirroring it; ``show`` gets what it does now. Returns the record.
+
+    Raises UnreachableError once the host was silent for ``patience`` seconds, TransferError, UnreadableRunError;
+    what ``show`` raises passes and ends nothing on the host.
     """
-    began = mirrored = asked = time.monotonic()
-    while True:
-        now = time.monotonic()
-        if session.read(f"{remote_dir}/{rundir.SUMS}") is not None:
-            break
-        if now - mirrored > _MIRROR_EVERY:
-            runs.mirror(session, remote_dir, path)
-            mirrored = time.monotonic()
-        if now - asked > ALIVE_EVERY:
-            # A supervisor that was killed cannot say so: the host is asked, and seals the run as lost.
-            start.control(path.name, "seal")
-            asked = time.monotonic()
-        told = events.read(path)
-        show(events.open_phase(told) or ("ending" if told else "starting"), now - began)
-        time.sleep(_POLL)
-    runs.fetch(session, remote_dir, path)
-    return runs.load(path).record
+    persist = Persistence(where.session, patience, lambda: show(SILENT))
+
+    def watch() -> None:
+        # Soon after coming (back) to a run, then now and then.
+        asked = time.monotonic() - ALIVE_EVERY + _MIRROR_EVERY
+        while rundir.SUMS not in transfer.mirror(where.session, where.remote_dir, where.path):
+            persist.alive()
+            if time.monotonic() - asked > ALIVE_EVERY:
+                # A supervisor that was killed cannot say so: the host is asked, and seals the run as lost.
+                where.launcher.control(where.path.name, "seal")
+                asked = time.monotonic()
+            told = events.read(where.path)
+            show(events.open_phase(told) or ("ending" if told else "starting"))
+            where.session.wait(f"{where.remote_dir}/{rundir.SUMS}", _MIRROR_EVERY)
+        persist.alive()
+        transfer.fetch(where.session, where.remote_dir, where.path)
+
+    persist(watch)
+    return runs.load(where.path).record
 
 
 def status(session: Session, remote_dir: str) -> str:

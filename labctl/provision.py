@@ -8,17 +8,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from labctl import ansible_inventory, assets, inventory, runner_wheel
-from labctl.errors import ProvisionError
+from labctl.errors import HostKeyError, LabError, ProvisionError, UnreachableError
 from labctl.provision_events import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from labctl.inventory import Host
+    from labctl.provision_events import Failure
+
+# Tasks of the role system_packages that mean something here.
+NEED_PASSWORD = "system_packages : Need a sudo password"  # noqa: S105 - a task's name
+TRY_PASSWORD = "system_packages : Try the sudo password"  # noqa: S105 - a task's name
+# The path of a Unix socket ends at about 100 characters: 60 are left for those of Ansible's ssh.
+_LONGEST_FOLDER = 40
+
+
+class SudoPasswordNeeded(ProvisionError):  # noqa: N818 - a question more than an error
+    """Packages are missing, and sudo on the host would install them for a password. Nothing was changed yet."""
 
 
 def provision(  # noqa: PLR0913 - each is an option of the verb
@@ -27,6 +39,7 @@ def provision(  # noqa: PLR0913 - each is an option of the verb
     check: bool = False,
     tags: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
+    become_password: str | None = None,
     log_dir: Path,
     echo: Callable[[str], None],
     source: Path | None = None,
@@ -35,26 +48,76 @@ def provision(  # noqa: PLR0913 - each is an option of the verb
 
     ``check`` changes nothing; ``tags`` are role names; ``extra`` overrides variables of the roles; ``source``
     is the inventory (default: what ``inventory.find`` finds). ``echo`` gets one line a task; all that Ansible
-    says is kept in ``log_dir`` with mode 0600. Raises ProvisionError with the failing task, its message and
-    the log's path.
+    says is kept in ``log_dir`` with mode 0600. ``become_password`` is for sudo, used only where packages are
+    missing, and wins over the inventory's; an empty one means that nobody can be asked, and that vLLM shall go on
+    without what it can do without.
+
+    Raises SudoPasswordNeeded where one would help and none was given; UnreachableError and HostKeyError with what
+    ssh said; else ProvisionError with the failing task, its message and the log's path.
     """
     source = source or inventory.find()
     log = log_dir / f"provision-{host.name}.log"
     started = time.monotonic()
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="labctl-provision-") as scratch:
-            values = Path(scratch) / "variables.json"
-            values.write_text(json.dumps(_variables(host, extra or {}, Path(scratch))), encoding="utf-8")
+        with _scratch() as scratch:
+            variables = {**_variables(host, scratch), **_sudo(become_password), **(extra or {})}
+            values = _write(variables, scratch / "variables.json")
             command = [*_command(source, host, values), *_options(check=check, tags=tags)]
-            progress = _run(command, _environment(host, source), log, echo)
+            progress = _run(command, _environment(host, source, scratch), log, echo)
     except OSError as error:
         raise ProvisionError(f"Ansible could not be started for {host.name}: {error}") from error
-    if progress.failure or progress.recap is None:
-        what = progress.failure or f"Ansible stopped before its end; it said: {_tail(log)}"
-        what = f"provisioning {host.name} failed: {what}\nThe whole log: {log}"
-        raise ProvisionError(what, f"labctl doctor --host {host.name}")
+    if progress.failure:
+        raise _error(host, progress.failure, log)
+    if progress.recap is None:
+        what = f"provisioning {host.name} failed: Ansible stopped before its end; it said: {_tail(log)}"
+        raise ProvisionError(f"{what}\nThe whole log: {log}", f"labctl doctor --host {host.name}")
     return {**progress.recap, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _error(host: Host, failure: Failure, log: Path) -> LabError:
+    """The error for a failure, worded for who has to cure it."""
+    if failure.unreachable:
+        return _line_error(host, failure.message)
+    again = f"labctl provision {host.name} --ask-become-pass"
+    if failure.task == NEED_PASSWORD:
+        return SudoPasswordNeeded(f"{host.name}: {failure.message}", again)
+    if failure.task == TRY_PASSWORD:
+        said = failure.details[-1] if failure.details else failure.message
+        return ProvisionError(f"sudo on {host.name} did not take the password: {said}", again)
+    return ProvisionError(
+        f"provisioning {host.name} failed: {failure}\nThe whole log: {log}", f"labctl doctor --host {host.name}"
+    )
+
+
+def _line_error(host: Host, said: str) -> LabError:
+    """The error for a host that ssh could not work with, from its last words."""
+    if " has changed" in said:
+        return HostKeyError(f"the key of {host.name} is not the one that is known: {said}")
+    if "Host key verification failed" in said:
+        return HostKeyError(f"the key of {host.name} is not known: {said}", f"labctl hosts trust {host.name}")
+    return UnreachableError(f"{host.name} cannot be reached: {said}", f"labctl doctor --host {host.name}")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A private folder; when it goes, the ssh connections that Ansible keeps open in it are ended."""
+    short = len(tempfile.gettempdir()) < _LONGEST_FOLDER
+    with tempfile.TemporaryDirectory(prefix="labctl-", dir=None if short else "/tmp") as name:  # noqa: S108 - random
+        try:
+            yield Path(name)
+        finally:
+            for socket in (Path(name) / "ssh").glob("*"):
+                _hang_up(socket)
+
+
+def _hang_up(socket: Path) -> None:
+    """Ask the ssh behind a control socket to end; one that is gone, or hangs, ends by itself within a minute."""
+    command = ["ssh", "-F", os.devnull, "-o", f'ControlPath="{socket}"', "-O", "exit", "labctl"]
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return
 
 
 def _command(source: Path, host: Host, values: Path) -> list[str]:
@@ -68,19 +131,45 @@ def _options(*, check: bool, tags: Sequence[str]) -> list[str]:
     return [*(["--check"] if check else []), *(["--tags", ",".join(tags)] if tags else [])]
 
 
-def _variables(host: Host, extra: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Through a file, never through the command line, which everyone on the machine can read."""
+def _variables(host: Host, scratch: Path) -> dict[str, Any]:
     values = {"lab_dir": host.lab_dir, "lab_runner_wheel": str(runner_wheel.build(scratch))}
     if host.connection == "local" and "ansible_python_interpreter" not in host.vars:
         values["ansible_python_interpreter"] = sys.executable
-    return {**values, **extra}
+    if host.connection == "ssh":
+        # Also for `smart` and `paramiko`: the program ssh, which follows ~/.ssh/config.
+        values["ansible_connection"] = "ssh"
+    return values
 
 
-def _environment(host: Host, source: Path) -> dict[str, str]:
+def _sudo(password: str | None) -> dict[str, Any]:
+    if password:
+        # Not a template, whatever it holds.
+        return {"ansible_become_password": {"__ansible_unsafe": password}}
+    return {"system_packages_go_without": password is not None}
+
+
+def _write(values: Mapping[str, Any], path: Path) -> Path:
+    """Through a file, never through the command line, which everyone on the machine can read."""
+    with _private(path) as file:
+        file.write(json.dumps(values).encode())
+    return path
+
+
+def _environment(host: Host, source: Path, scratch: Path) -> dict[str, str]:
     variables = ansible_inventory.environment(source)
     if host.connection == "local":
-        variables["ANSIBLE_REMOTE_TEMP"] = variables["ANSIBLE_LOCAL_TEMP"]
-    return variables
+        return {**variables, "ANSIBLE_REMOTE_TEMP": variables["ANSIBLE_LOCAL_TEMP"]}
+    return {
+        **variables,
+        # Each task's files lie in a folder of their own, which Ansible removes: ~/.ansible would stay.
+        "ANSIBLE_REMOTE_TEMP": "/tmp",  # noqa: S108 - as above
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(scratch / "ssh"),
+        # As labctl's own connection does: nothing is asked in between (an unknown key, a passphrase that no agent
+        # holds), by a jump host's ssh neither, and a line that says nothing any more is given up.
+        "ANSIBLE_SSH_COMMON_ARGS": "-o BatchMode=yes -o ServerAliveInterval=15",
+        "SSH_ASKPASS": "false",
+        "SSH_ASKPASS_REQUIRE": "force",
+    }
 
 
 def _run(command: list[str], variables: dict[str, str], log: Path, echo: Callable[[str], None]) -> Progress:
@@ -108,9 +197,9 @@ def _run(command: list[str], variables: dict[str, str], log: Path, echo: Callabl
     return progress
 
 
-def _private(log: Path) -> IO[bytes]:
-    log.unlink(missing_ok=True)
-    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+def _private(path: Path) -> IO[bytes]:
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _tail(log: Path) -> str:

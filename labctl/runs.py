@@ -1,26 +1,33 @@
-"""Local run directories: mirror and fetch them from a host, open them, list them, verify them."""
+"""Local run directories: make, find, open, list and check them."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from labctl.errors import TransferError, UnreadableRunError
-from labctl.runner import record, rundir, spec
+from labctl.runner import ending, events, record, rundir, spec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from labctl.runner.record import RunRecord
     from labctl.runner.spec import RunSpec
-    from labctl.sessions import Entry, Session
 
 ORIGIN = "local/origin.json"
-# What one run may bring along; a host is not trusted with the laptop's disk.
-MAX_BYTES = 2 * 1024**3
-MAX_FILES = 2000
+# What the laptop knows of a run that its host cannot say any more.
+FATE = "local/fate.json"
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,120}")
+# Of a file's path in a run; every file system takes as many.
+_NAME_BYTES = 255
+# Nothing that labctl writes is nested so deep; Python's own JSON gives up near a thousand, with a traceback.
+_DEEPEST = 100
+_NOTE = 500  # characters shown of an error's message
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,10 @@ class Run:
 
 def create(runs_dir: Path, run_id: str, host: str, remote_dir: str, asked: RunSpec) -> Path:
     """Make the local directory of a run, with its spec and a note where it comes from. Raises TransferError."""
-    if not _RUN_ID.fullmatch(run_id):
+    if not is_id(run_id):
         raise TransferError(f"{run_id!r} is no run id")
+    if _too_deep([asked.engine, asked.sampling, asked.env]):
+        raise TransferError(f"the {rundir.SPEC} of {run_id} is nested deeper than anything that labctl writes")
     path = runs_dir / run_id
     try:
         path.mkdir(parents=True)
@@ -60,8 +69,12 @@ def create(runs_dir: Path, run_id: str, host: str, remote_dir: str, asked: RunSp
 
 def origin(path: Path) -> dict[str, Any]:
     """{"host", "remote_dir"}; empty for a run that was copied here by hand."""
+    return _json(path / ORIGIN)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / ORIGIN).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -69,29 +82,80 @@ def origin(path: Path) -> dict[str, Any]:
 
 def find(runs_dir: Path, name: str | None) -> Path:
     """The directory of a run: its id, an unambiguous part of one, or None for the newest. Raises UnreadableRunError."""
-    known = [path.name for path in _folders(runs_dir)]
+    return runs_dir / choose([path.name for path in _folders(runs_dir)], name, str(runs_dir), "labctl runs")
+
+
+def choose(known: list[str], name: str | None, place: str, listing_command: str) -> str:
+    """The run id that a name means among ids in order of time. Raises UnreadableRunError."""
     if name is None and known:
-        return runs_dir / known[-1]
+        return known[-1]
     if name in known:
-        return runs_dir / str(name)
+        return str(name)
     near = [run_id for run_id in known if name and name in run_id]
     if len(near) == 1:
-        return runs_dir / near[0]
+        return near[0]
     if near:
-        raise UnreadableRunError(f"{name} could be {len(near)} runs: {', '.join(near[:5])}", "labctl runs")
-    raise UnreadableRunError(f"there is no run {name or 'yet'} in {runs_dir}", "labctl runs")
+        raise UnreadableRunError(f"{name} could be {len(near)} runs: {', '.join(near[:5])}", listing_command)
+    raise UnreadableRunError(f"there is no run {name or 'yet'} in {place}", listing_command)
 
 
 def load(path: Path) -> Run:
     """Open a run directory. Raises UnreadableRunError (missing, not JSON, newer schema)."""
     try:
-        asked = spec.from_json((path / rundir.SPEC).read_text(encoding="utf-8"))
+        asked = read_spec((path / rundir.SPEC).read_text(encoding="utf-8"))
         told = record.from_json((path / rundir.RECORD).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableRunError(f"{path} is no readable run: {error}", "labctl runs") from error
     except (spec.SpecError, record.RecordError) as error:
         raise UnreadableRunError(f"{path}: {error}") from error
-    return Run(path, asked, told, origin(path))
+    if _too_deep([getattr(told, item.name) for item in dataclasses.fields(told)]):
+        raise UnreadableRunError(f"{path}: {rundir.RECORD} is nested deeper than anything that labctl writes")
+    return Run(path, asked, as_known(path, told), origin(path))
+
+
+def read_spec(text: str) -> RunSpec:
+    """A spec that may come from a host. Raises SpecError."""
+    asked = spec.from_json(text)
+    if _too_deep([asked.engine, asked.sampling, asked.env]):
+        raise spec.SpecError(f"{rundir.SPEC} is nested deeper than anything that labctl writes")
+    return asked
+
+
+def _too_deep(value: object, left: int = _DEEPEST) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left == 0 or any(_too_deep(item, left - 1) for item in inner if isinstance(item, (dict, list)))
+
+
+def mark(path: Path, status: str, why: str) -> None:
+    """Note that a run is ``lost`` (its host is silent) or ``not started``. Raises TransferError."""
+    note = {"status": status, "why": why, "utc": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        (path / FATE).parent.mkdir(exist_ok=True)
+        rundir.write_atomic(path / FATE, (json.dumps(note) + "\n").encode())
+    except OSError as error:
+        raise TransferError(f"cannot write {path / FATE}: {error.strerror or error}") from error
+
+
+def fate(path: Path) -> dict[str, Any]:
+    """{"status", "why", "utc"} of a run that ``mark`` noted and no fetch has contradicted; else empty."""
+    return {} if (path / rundir.SUMS).is_file() else _json(path / FATE)
+
+
+def as_known(path: Path, told: RunRecord) -> RunRecord:
+    """The record as mirrored; of a run whose host vanished what can be said of it, from the files that are here."""
+    known = fate(path)
+    if told.status != "running" or known.get("status") != "lost":
+        return told
+    rows = events.read(path)
+    why = f"{known.get('why')} (noted {known.get('utc')}); this is what had arrived by then, not sealed"
+    error = {"kind": "lost", "phase": events.open_phase(rows) or "start", "message": why}
+    made = dataclasses.replace(told, status="lost", error=error)
+    made.model, made.engine = ending.last(rows, "model"), ending.last(rows, "engine")
+    # What a host sent need not make sense; its listing stands all the same.
+    with contextlib.suppress(Exception):
+        ending.compute(path, made)
+    made.artifacts = rundir.artifacts(path)
+    return made
 
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
@@ -105,6 +169,19 @@ def _folders(runs_dir: Path) -> list[Path]:
     return [path for path in folders if is_run(path)]
 
 
+def is_id(name: str) -> bool:
+    """Whether a name can be a run's: plain characters, no path."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
+def is_plain(name: str) -> bool:
+    """Whether a path that a host names lies within a run, in the host's part of it, on any file system."""
+    parts = name.split("/")
+    if {"", ".", ".."} & set(parts) or parts[0].casefold() in rundir.UNSEALED:
+        return False
+    return name.isprintable() and "\\" not in name and len(name.encode()) <= _NAME_BYTES
+
+
 def is_run(path: Path) -> bool:
     """Whether a folder holds a run, or the note of one."""
     return any((path / name).is_file() for name in (rundir.SPEC, rundir.RECORD, ORIGIN))
@@ -112,107 +189,58 @@ def is_run(path: Path) -> bool:
 
 def _row(path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"run": path.name, "host": origin(path).get("host"), "note": ""}
+    known = fate(path)
     try:
-        data = json.loads((path / rundir.RECORD).read_text(encoding="utf-8"))
-        figure = (data.get("metrics") or {}).get("throughput") or {}
-        error = data.get("error") or {}
-        row |= {
-            "status": data.get("status"),
-            "throughput": figure.get("value"),
-            "synthetic": (data.get("model") or {}).get("synthetic") is True,
-            "note": error.get("message") or ("as last seen" if data.get("status") == "running" else ""),
-        }
+        text = (path / rundir.RECORD).read_text(encoding="utf-8")
+        row |= row_of(text)
+        if row["status"] == "running":
+            row |= {"status": known.get("status", "running"), "note": known.get("why", "as last seen")}
     except FileNotFoundError:
-        row |= {"status": "not fetched", "throughput": None, "synthetic": None, "note": f"labctl fetch {path.name}"}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        row |= {"status": "unreadable", "throughput": None, "synthetic": None, "note": str(error)}
+        status, note = known.get("status", "not fetched"), known.get("why", f"labctl fetch {path.name}")
+        row |= {"status": status, "throughput": None, "synthetic": None, "note": note}
+    except (OSError, UnicodeDecodeError) as error:
+        row |= unreadable(error)
     return row
 
 
-def _checked(entries: list[Entry]) -> dict[str, int]:
-    """{path: size} of what may be fetched. Raises TransferError for links, climbing paths and too much of it."""
-    for entry in entries:
-        if not entry.regular:
-            raise TransferError(f"the run holds {entry.path!r}, which is no plain file: nothing is fetched")
-    files = {entry.path: entry.size for entry in entries}
-    for name in files:
-        parts = name.split("/")
-        if {"", ".", ".."} & set(parts) or not name.isprintable() or "\\" in name or parts[0] in rundir.UNSEALED:
-            raise TransferError(f"the run holds the unsafe path {name!r}: nothing is fetched")
-    total = sum(files.values())
-    if total > MAX_BYTES or len(files) > MAX_FILES:
-        raise TransferError(
-            f"the run holds {len(files)} files of {total} bytes; labctl fetches up to {MAX_FILES} of {MAX_BYTES}"
-        )
-    return files
-
-
-def mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
-    """Bring over what has grown since the last time; returns the host's {path: size}. Raises TransferError."""
-    entries = session.walk(remote_dir)
-    if entries is None:
-        raise TransferError(f"the host has no run directory {remote_dir}")
-    files = _checked([e for e in entries if not Path(e.path).name.startswith(".")])
-    for name, size in files.items():
-        target = _safe(path, name)
-        here = target.stat().st_size if target.is_file() else 0
-        # Records are replaced, not appended to; everything else only grows.
-        if name in {rundir.RECORD, rundir.SPEC, rundir.SUMS}:
-            _replace(session, f"{remote_dir}/{name}", target)
-        elif size != here:
-            session.get(f"{remote_dir}/{name}", target, offset=here if here < size else 0)
-    return files
-
-
-def _safe(path: Path, name: str) -> Path:
-    """The local file of a name from the host. Raises TransferError where a link would lead the write elsewhere."""
-    target = path / name
-    for place in (target, *target.parents):
-        if place == path:
-            break
-        if place.is_symlink():
-            raise TransferError(f"{place} is a link: nothing is written through it")
-    return target
-
-
-def _replace(session: Session, source: str, target: Path) -> None:
-    """Fetch a whole file beside the old one and put it in its place: a broken line never costs the old one."""
-    part = target.with_name(f".{target.name}.part")
+def row_of(text: str) -> dict[str, Any]:
+    """Status, throughput (tok/s), synthetic and note from the text of a record, whatever it holds."""
     try:
-        session.get(source, part)
-        part.replace(target)
-    except FileNotFoundError as error:
-        raise TransferError(f"cannot write {target}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+        data = json.loads(text)
+        figure = (data.get("metrics") or {}).get("throughput") or {}
+        error = data.get("error") or {}
+        value, note, status = figure.get("value"), error.get("message"), data.get("status")
+        synthetic = (data.get("model") or {}).get("synthetic") is True
+    except (ValueError, AttributeError, RecursionError) as error:
+        return unreadable(error)
+    if status not in record.STATUSES:
+        return unreadable(ValueError("its record has no status that this labctl knows"))
+    return {
+        "status": status,
+        "throughput": value if isinstance(value, (int, float)) and not isinstance(value, bool) else None,
+        "synthetic": synthetic,
+        "note": note[:_NOTE] if isinstance(note, str) else "",
+    }
 
 
-def fetch(session: Session, remote_dir: str, path: Path) -> None:
-    """Bring a sealed run over and check each file; what arrived wrong is fetched once more.
-
-    Raises TransferError where the run is not sealed, or what arrives is not what the host sealed.
-    """
-    files = mirror(session, remote_dir, path)
-    if not (path / rundir.SUMS).is_file():
-        raise TransferError(f"{remote_dir} is not sealed yet", f"labctl attach {path.name}")
-    for name in wrong_files(path):
-        if name in files:
-            _replace(session, f"{remote_dir}/{name}", _safe(path, name))
-    extra = [f"{name} is not in the manifest" for name in files if name not in {*manifest(path), rundir.SUMS}]
-    problems = [f"{name} is not what was sealed" for name in wrong_files(path)] + extra
-    if problems:
-        raise TransferError(f"what arrived is not what the host sealed: {'; '.join(problems[:5])}")
+def unreadable(error: Exception) -> dict[str, Any]:
+    """The row of a run whose record cannot be read."""
+    return {"status": "unreadable", "throughput": None, "synthetic": None, "note": str(error)}
 
 
 def manifest(path: Path) -> dict[str, str]:
     """{relative path: sha256} of a run directory. Raises UnreadableRunError."""
     try:
-        return rundir.manifest((path / rundir.SUMS).read_text(encoding="utf-8"))
+        sums = rundir.manifest((path / rundir.SUMS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         said = f"{path.name} is not sealed: it goes on, or was not fetched whole"
         raise UnreadableRunError(said, f"labctl attach {path.name}") from None
     except (OSError, ValueError) as error:
         raise UnreadableRunError(f"{path}: {error}") from error
+    for name in sums:
+        if not is_plain(name):
+            raise UnreadableRunError(f"{path}: {rundir.SUMS} names the unsafe path {name!r}")
+    return sums
 
 
 def wrong_files(path: Path) -> list[str]:

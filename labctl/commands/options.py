@@ -14,10 +14,17 @@ import typer
 if TYPE_CHECKING:
     from labctl.inventory import Host
 
-_ACTIVE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ACTIVE = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
-HostOption = Annotated[str, typer.Option("--host", help="A host of inventory.ini.")]
-HostArgument = Annotated[str, typer.Argument(help="A host of inventory.ini.")]
+_HOSTS = "A host or group of inventory.ini, several of them (gpu1,gpu2), all: Ansible's patterns."
+HostOption = Annotated[str, typer.Option("--host", metavar="HOSTS", help=_HOSTS)]
+HostArgument = Annotated[str, typer.Argument(metavar="HOSTS", help=_HOSTS)]
+RunHostOption = Annotated[
+    str | None, typer.Option("--host", help="The host that has the run, where it was not started from here.")
+]
+PatienceOption = Annotated[
+    float, typer.Option("--patience", metavar="SECONDS", min=0, help="How long to try again when the line is cut.")
+]
 RunArgument = Annotated[
     str | None, typer.Argument(help="A run id, any part of one, or a directory; the newest run if left out.")
 ]
@@ -40,6 +47,12 @@ class Project:
         from labctl import inventory
 
         return inventory.resolve(name, self.inventory)
+
+    def hosts(self, pattern: str) -> list[Host]:
+        """Every host of an Ansible pattern. Raises HostUnknownError."""
+        from labctl import inventory
+
+        return inventory.select(pattern, self.inventory)
 
 
 def project() -> Project:
@@ -80,5 +93,21 @@ def print_table(rows: list[dict[str, Any]], columns: list[str], *, cut: bool = T
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr, so that stdout stays for results."""
-    typer.echo(text, err=True)
+    """A line for people, on stderr, so that stdout stays for results; a host's words in it may hold anything."""
+    from labctl.report.text import clean
+
+    typer.echo(clean(text), err=True)
+
+
+def complain(what: str, next_command: str) -> None:
+    """What went wrong and the next command, on stderr."""
+    import shutil
+
+    from labctl.report.text import clean
+
+    # Further lines may be a host's: none of them may read like one of labctl's own.
+    say("labctl: " + clean(what).replace("\n", "\n  | "))
+    if next_command:
+        # Before its environment is activated, labctl is found only where it lies.
+        there = next_command if shutil.which("labctl") else next_command.replace("labctl ", f"{sys.argv[0]} ", 1)
+        say(f"  next: {there}")

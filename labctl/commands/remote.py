@@ -1,100 +1,151 @@
-"""What the verbs that follow one run share: its host, its session, and what is printed at its end."""
+"""What the verbs that go to a host share: the line to a run, following it, and the errors of a line that was cut."""
 
 from __future__ import annotations
 
-import sys
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
-import typer
+from typing import TYPE_CHECKING
 
 from labctl.commands.options import project, say
-from labctl.errors import EXIT_DETACHED, EXIT_RUN_FAILED, UnreadableRunError
+from labctl.errors import EXIT_DETACHED, TransferError, UnreachableError, UnreadableRunError
+from labctl.follow import Line, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from labctl.launchers import Launcher
-    from labctl.runs import Run
+    from labctl.commands.board import Board
+    from labctl.fleet import Leave
+    from labctl.inventory import Host
     from labctl.sessions import Session
 
+# Matplotlib is not made for several threads at once.
+_reports = threading.Lock()
 
-class Line(NamedTuple):
-    """A run and the open line to its host."""
 
-    session: Session
-    launcher: Launcher
-    remote_dir: str
-    path: Path
+def known_run(name: str | None, host: str | None) -> tuple[Host, Path | None]:
+    """The host of a run, and its directory here; None for a run of ``host`` that is not here yet.
+
+    Raises UnreadableRunError for a run of no known host, HostUnknownError.
+    """
+    from labctl import runs
+
+    place = project()
+    if host is None:
+        path = runs.find(place.runs_dir, name)
+        origin = runs.origin(path)
+        if not origin.get("host") or not origin.get("remote_dir"):
+            raise UnreadableRunError(f"{path.name} does not say on which host it ran")
+        return place.host(str(origin["host"])), path
+    path = place.runs_dir / str(name)
+    return place.host(host), path if name and runs.origin(path).get("host") == host else None
 
 
 @contextmanager
-def line_to(name: str | None) -> Iterator[Line]:
-    """Open the line to the host of a local run. Raises UnreadableRunError for a run of no known host."""
+def line_to(name: str | None, host: str | None = None) -> Iterator[Line]:
+    """Open the line to a run's host; a run that is not here yet is looked for there and gets its directory here.
+
+    Raises UnreachableError (and notes the run as lost), HostKeyError, UnreadableRunError, HostUnknownError.
+    """
     from labctl import runs
     from labctl.launchers import launcher
     from labctl.sessions import open_session
 
-    place = project()
-    path = runs.find(place.runs_dir, name)
-    origin = runs.origin(path)
-    if not origin.get("host") or not origin.get("remote_dir"):
-        raise UnreadableRunError(f"{path.name} does not say on which host it ran")
-    target = place.host(str(origin["host"]))
-    with open_session(target) as session:
+    target, path = known_run(name, host)
+    with telling(path), open_session(target) as session:
+        path = path or _adopt(session, target, name)
         kind = runs.asked_launcher(path)
-        yield Line(session, launcher(kind, target, session), str(origin["remote_dir"]), path)
+        where = Line(target, session, launcher(kind, target, session), str(runs.origin(path)["remote_dir"]), path)
+        _need_start(where)
+        yield where
 
 
-class Progress:
-    """One line that says where the run is: rewritten on a terminal, a line a phase elsewhere."""
+def _need_start(where: Line) -> None:
+    """Raise UnreadableRunError for a run of which nothing has come yet and nothing ever will."""
+    from labctl import runs
+    from labctl.runner import rundir
 
-    def __init__(self, what: str) -> None:
-        """``what`` stands before the phase."""
-        self.what = what
-        self.phase = ""
-        self.live = sys.stderr.isatty()
-
-    def __call__(self, phase: str, seconds: float) -> None:
-        """Show the phase and the seconds so far."""
-        from labctl.report.text import line
-
-        phase = line(phase, 40)
-        if self.live:
-            sys.stderr.write(f"\r\x1b[K{self.what}: {phase} ({seconds:.0f} s)")
-            sys.stderr.flush()
-        elif phase != self.phase:
-            say(f"{self.what}: {phase} ({seconds:.0f} s)")
-        self.phase = phase
-
-    def done(self) -> None:
-        """Clear the line."""
-        if self.live:
-            sys.stderr.write("\r\x1b[K")
+    if (where.path / rundir.RECORD).is_file() or started(where):
+        return
+    runs.mark(where.path, "not started", "labctl or the line ended before it was started")
+    again = f"labctl run {where.path / rundir.SPEC} --host {where.host.name}"
+    raise UnreadableRunError(f"{where.path.name} was never started on {where.host.name}", again)
 
 
-def follow_to_end(where: Line) -> None:
-    """Follow a run to its end, fetch it, build its report and print what it came to; Ctrl-C detaches."""
-    import threading
+def _adopt(session: Session, target: Host, name: str | None) -> Path:
+    """Make the directory here of a run that was started from elsewhere. Raises UnreadableRunError, TransferError."""
+    from labctl import runs
+    from labctl.runner import rundir, spec
 
+    folder = f"{target.lab_dir}/runs"
+    known, ask = session.names(folder) or [], f"labctl runs --host {target.name}"
+    run_id = runs.choose(known, name, f"{target.name}:{folder}", ask)
+    runs_dir = project().runs_dir
+    if runs.is_run(runs_dir / run_id):
+        return runs_dir / run_id
+    text = session.read(f"{folder}/{run_id}/{rundir.SPEC}", limit=1024 * 1024)
+    try:
+        asked = spec.from_json((text or b"").decode())
+    except (spec.SpecError, UnicodeDecodeError) as error:
+        raise UnreadableRunError(f"{run_id} on {target.name} has no readable {rundir.SPEC}: {error}") from error
+    return runs.create(runs_dir, run_id, target.name, f"{folder}/{run_id}", asked)
+
+
+@contextmanager
+def telling(path: Path | None) -> Iterator[None]:
+    """Give errors on the way the command that carries on; a host that is silent makes its run a lost one."""
+    try:
+        yield
+    except UnreachableError as error:
+        if path is None or error.next_command == _again(path):
+            raise
+        kept = _lose(path, str(error))
+        what = f"{error}. The run goes on there if the host does{kept}"
+        raise UnreachableError(what, _again(path)) from error
+    except TransferError as error:
+        if path is not None and not error.next_command:
+            error.next_command = _again(path)
+        raise
+
+
+def _again(path: Path) -> str:
+    return f"labctl attach {path.name}"
+
+
+def _lose(path: Path, why: str) -> str:
+    """Note the run as lost and build the report from what had been mirrored; says what is kept."""
+    from labctl import runs
+    from labctl.runner import rundir
+
+    if (path / rundir.SUMS).is_file():
+        return ""
+    runs.mark(path, "lost", why)
+    if not (path / rundir.RECORD).is_file():
+        return "; nothing had arrived yet"
+    return f"; what had arrived is kept as a lost run: {page_of(path)}"
+
+
+def accompany(where: Line, board: Board, leave: Leave, patience: float) -> None:
+    """Follow a run to its end, fetch it and build its report, telling the board; LeftError where the user leaves."""
     from labctl import follow
+
+    def show(phase: str) -> None:
+        leave.check()
+        board.state(where.host.name, phase)
+
+    board.run(where.host.name, where.path.name)
+    with telling(where.path):
+        record = follow.follow(where, show, patience)
+    board.state(where.host.name, "making the report")
+    page_of(where.path)
+    board.done(where.host.name, record.status)
+
+
+def warm() -> None:
+    """Import the plotting library meanwhile: it takes a second, a run takes longer, so this costs nobody anything."""
     from labctl.report import page
 
-    progress = Progress(where.path.name)
-    if progress.live:
-        say("Ctrl-C detaches, the run goes on. A first start compiles: about a minute. The log: labctl logs -f")
-    # The plotting library takes a second to import; the run takes longer, so this costs nobody anything.
     threading.Thread(target=page.warm, daemon=True).start()
-    try:
-        follow.follow(where.session, where.launcher, where.remote_dir, where.path, progress)
-    except KeyboardInterrupt:
-        progress.done()
-        say(f"detached; the run goes on. To see it again:\n  labctl attach {where.path.name}")
-        raise typer.Exit(EXIT_DETACHED) from None
-    finally:
-        progress.done()
-    finish(where.path)
 
 
 def page_of(path: Path) -> Path:
@@ -104,54 +155,18 @@ def page_of(path: Path) -> Path:
 
     runs.load(path)
     try:
-        return page.build(path)
+        with _reports:
+            return page.build(path)
     except OSError as error:
         raise UnreadableRunError(f"the report of {path.name} cannot be written: {error}") from error
 
 
-def finish(path: Path) -> None:
-    """Build the report of a fetched run, print its summary, and exit 1 where the run failed."""
-    from labctl import runs
-    from labctl.runner import rundir
-
-    page = page_of(path)
-    run = runs.load(path)
-    summary(run)
-    typer.echo(f"report: {page}")
-    if run.record.status != "ok":
-        if (path / rundir.ENGINE_LOG).is_file():
-            say(f"the engine's log:\n  labctl logs {run.run_id}")
-        raise typer.Exit(EXIT_RUN_FAILED)
-
-
-def summary(run: Run) -> None:
-    """A few lines of figures: what the run came to."""
-    from labctl.report.amounts import number
-    from labctl.report.text import line
-
-    record = run.record
-    typer.echo(f"run: {run.run_id} ({record.status})")
-    if record.error:
-        typer.echo(f"error in {line(record.error.get('phase'))}: {line(record.error.get('message'), 500)}")
-    if record.model and record.model.get("synthetic"):
-        typer.echo(f"model: synthetic, random weights of {line(run.spec.model)} ({line(record.model.get('why'))})")
-    for name, label in _SHOWN.items():
-        figure = record.metrics.get(name, {})
-        value = figure.get("value")
-        if value is None and name == "throughput" and record.status == "ok":
-            typer.echo(f"{label}: unknown ({line(figure.get('note'))})")
-        if value is not None:
-            text = number(value) or line(value)
-            low, high = number(figure.get("low")), number(figure.get("high"))
-            spread = f" (median of {figure.get('n')}: {low} to {high})" if low and high else ""
-            note = f" ({line(figure.get('note'))})" if name == "compile_cache" else ""
-            typer.echo(f"{label}: {text} {line(figure.get('unit'))}".rstrip() + spread + note)
-
-
-_SHOWN = {
-    "throughput": "throughput",
-    "kv_tokens": "KV cache size",
-    "kv_max_concurrency": "maximum concurrency",
-    "startup": "start-up time",
-    "compile_cache": "compile cache",
-}
+def detached(run_ids: list[str]) -> int:
+    """Say how to come back to runs that were left; gives the exit code."""
+    if run_ids:
+        say("detached; " + ("the run goes on." if len(run_ids) == 1 else "the runs go on.") + " To see it again:")
+    else:
+        say("interrupted before anything was started")
+    for run_id in run_ids:
+        say(f"  labctl attach {run_id}")
+    return EXIT_DETACHED

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labctl.commands.options import HostOption, Project, project, say
-from labctl.errors import EXIT_DETACHED, LaunchError
+from labctl.commands.options import HostOption, JsonOption, PatienceOption, print_json, project
 
 if TYPE_CHECKING:
-    from labctl.inventory import Host
     from labctl.runner.spec import RunSpec
 
 
@@ -32,60 +31,47 @@ def run(
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,
+    patience: PatienceOption = 60.0,
+    json: JsonOption = False,
 ) -> None:
-    """Run a lab on a host, fetch what it left, and build the report.
+    """Run a lab on one host or many at once, fetch what it left, and build the report of each.
+
+    Exit status: 0 all ok, 1 a run failed (it is recorded), else the greatest of the hosts' codes.
 
     Example: labctl run offline --host local --engine enforce_eager=true
     """
     from labctl import labs
+    from labctl.commands.starting import Start, start
     from labctl.launchers.venv import forwarded
 
     place = project()
-    target = place.host(host)
-    version = str(target.vars.get("vllm_version") or labs.newest())
-    spec = labs.build(
-        labs.read(lab),
-        vllm=version,
-        env=forwarded(),
-        model=model,
-        engine=engine,
-        sampling=sampling,
-        prompts=prompt,
-        seed=seed,
-        repeats=repeats,
-        sample_hz=sample_hz,
-        synthetic=synthetic,
-    )
+    words, env = labs.read(lab), forwarded()
+    targets = place.hosts(host)
+    specs = {
+        target.name: labs.build(
+            words,
+            vllm=str(target.vars.get("vllm_version") or labs.newest()),
+            env=env,
+            model=model,
+            engine=engine,
+            sampling=sampling,
+            prompts=prompt,
+            seed=seed,
+            repeats=repeats,
+            sample_hz=sample_hz,
+            synthetic=synthetic,
+        )
+        for target in targets
+    }
     if dry_run:
+        _dry(specs)
+    else:
+        start(Start(place.runs_dir, specs, detach=detach, patience=patience), targets, json=json)
+
+
+def _dry(specs: dict[str, RunSpec]) -> None:
+    if len(specs) == 1:
+        [spec] = specs.values()
         typer.echo(spec.to_json(), nl=False)
-        return
-    start(place, target, spec, detach=detach)
-
-
-def start(place: Project, target: Host, spec: RunSpec, *, detach: bool) -> None:
-    """Start a spec on a host; follow it to its report unless ``detach``."""
-    from labctl import runs
-    from labctl.commands.remote import Line, follow_to_end
-    from labctl.launchers import launcher
-    from labctl.sessions import open_session
-
-    with open_session(target) as session:
-        there = launcher(spec.launcher, target, session)
-        there.ready()
-        run_id = there.new_id(spec)
-        remote_dir = f"{target.lab_dir}/runs/{run_id}"
-        # The laptop's note of the run comes first: killed at any later moment, labctl can attach to it again.
-        path = runs.create(place.runs_dir, run_id, target.name, remote_dir, spec)
-        try:
-            there.launch(spec, run_id)
-        except LaunchError:
-            runs.forget(path)
-            raise
-        except KeyboardInterrupt:
-            say(f"interrupted while the run was being started; what became of it:\n  labctl fetch {run_id}")
-            raise typer.Exit(EXIT_DETACHED) from None
-        if detach:
-            say(f"started; to see it:\n  labctl attach {run_id}")
-            typer.echo(run_id)
-        else:
-            follow_to_end(Line(session, there, remote_dir, path))
+    else:
+        print_json({name: jsonlib.loads(spec.to_json()) for name, spec in specs.items()})

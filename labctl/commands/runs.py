@@ -1,22 +1,67 @@
-"""``labctl runs``: the runs that are here."""
+"""``labctl runs``: the runs that are here, or on hosts."""
 
 from __future__ import annotations
 
-from labctl.commands.options import JsonOption, print_json, print_table, project
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labctl.commands.options import JsonOption, complain, print_json, print_table, project
+
+if TYPE_CHECKING:
+    from labctl.inventory import Host
+
+_COLUMNS = ["run", "host", "status", "model", "tok/s", "note"]
 
 
-def runs(json: JsonOption = False) -> None:
-    """List the local runs, newest last.
+def runs(
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOSTS", help="Ask these hosts instead (gpu1,gpu2, a group, all).")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the local runs, newest last; with --host those that hosts hold, whoever started them.
 
     Example: labctl runs
     """
     from labctl import runs as local
 
-    rows = local.listing(project().runs_dir)
+    rows, code = (local.listing(project().runs_dir), 0) if host is None else _asked(host)
     if json:
         print_json(rows)
-        return
-    for row in rows:
-        row["tok/s"] = row.pop("throughput")
-        row["model"] = {True: "synthetic", False: "real"}.get(row.pop("synthetic"), "")
-    print_table(rows, ["run", "host", "status", "model", "tok/s", "note"])
+    else:
+        for row in rows:
+            row["tok/s"] = row.pop("throughput")
+            row["model"] = {True: "synthetic", False: "real"}.get(row.pop("synthetic"), "")
+        print_table(rows, _COLUMNS)
+    if code:
+        raise typer.Exit(code)
+
+
+def _asked(pattern: str) -> tuple[list[dict[str, Any]], int]:
+    """Rows of all hosts, and the greatest code of those that could not be asked."""
+    from labctl import fleet
+
+    outcomes = fleet.each(project().hosts(pattern), lambda target, _: _of_host(target))
+    for one in outcomes:
+        if one.error is not None:
+            if len(outcomes) == 1:
+                raise one.error
+            complain(f"{one.host.name}: {one.error}", getattr(one.error, "next_command", ""))
+    rows = [row for one in outcomes for row in one.value or []]
+    return rows, max(one.code for one in outcomes)
+
+
+def _of_host(target: Host) -> list[dict[str, Any]]:
+    """One row a run on the host; what died there without a word is sealed as lost first."""
+    from labctl import host_runs
+    from labctl.launchers import launcher
+    from labctl.sessions import open_session
+
+    with open_session(target) as session:
+        found = host_runs.listing(session, launcher("venv", target, session), target)
+    here = project().runs_dir
+    for row in found:
+        fetched = (here / row["run"] / "SHA256SUMS").is_file()
+        row["note"] = row["note"] or ("here" if fetched else f"labctl fetch {row['run']} --host {target.name}")
+    return found

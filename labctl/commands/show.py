@@ -22,7 +22,7 @@ def show(run: RunArgument = None, json: JsonOption = False) -> None:
     Example: labctl show
     """
     from labctl import runs
-    from labctl.commands.remote import summary
+    from labctl.commands.ending import summary
 
     found = runs.load(run_path(run))
     if json:
@@ -30,7 +30,7 @@ def show(run: RunArgument = None, json: JsonOption = False) -> None:
         return
     summary(found)
     figures = [
-        {"figure": name, **figure, "from": ", ".join(map(str, sources(figure)[:3]))}
+        {**figure, "figure": name, "from": ", ".join(map(str, sources(figure)[:3]))}
         for name, figure in found.record.metrics.items()
     ]
     if found.record.status == "running":

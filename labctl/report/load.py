@@ -44,7 +44,7 @@ def read(run_dir: Path) -> Run:
         raise records.RecordError(f"{run_dir} is no run directory: neither {rundir.SPEC} nor {rundir.RECORD}")
     run = Run(
         spec=None if asked is None else specs.from_json(asked),
-        record=_no_record(run_dir.name) if happened is None else records.from_json(happened),
+        record=_no_record(run_dir.name) if happened is None else runs.as_known(run_dir, records.from_json(happened)),
         notes=notes,
         host=runs.origin(run_dir).get("host"),
     )

@@ -52,23 +52,28 @@ def finish(run_dir: Path, run: record.RunRecord, outcome: Outcome, ended: float 
 
 def complete(run_dir: Path, run: record.RunRecord) -> None:
     """Compute phases and figures, list the artifacts, write the record and SHA256SUMS."""
-    if run.error is not None:
-        run.error.setdefault("exit", None)
-        run.error.setdefault("log_tail", log_tail(run_dir))
     try:
-        run.phases = phases.timeline(run_dir)
-        if run.error is not None and run.error.get("phase") == "engine":
-            run.error["phase"] = phases.where_it_died(run.phases)
-        run.metrics = figures.compute(run_dir)
-        rate = run.metrics["sampler_rate"]
-        for node in run.nodes:
-            node["samples"] = {"file": rundir.SAMPLES, "count": rate["n"], "hz": rate["value"]}
+        compute(run_dir, run)
     except Exception:  # noqa: BLE001 - a figure that cannot be made must not cost the record
         with contextlib.suppress(OSError):
             traceback.print_exc()
     run.artifacts = rundir.artifacts(run_dir)
     run.write(run_dir)
     rundir.seal(run_dir)
+
+
+def compute(run_dir: Path, run: record.RunRecord) -> None:
+    """Fill in what follows from the raw files: the end of the log, where it died, phases, figures."""
+    if run.error is not None:
+        run.error.setdefault("exit", None)
+        run.error.setdefault("log_tail", log_tail(run_dir))
+    run.phases = phases.timeline(run_dir)
+    if run.error is not None and run.error.get("phase") == "engine":
+        run.error["phase"] = phases.where_it_died(run.phases)
+    run.metrics = figures.compute(run_dir)
+    rate = run.metrics["sampler_rate"]
+    for node in run.nodes:
+        node["samples"] = {"file": rundir.SAMPLES, "count": rate["n"], "hz": rate["value"]}
 
 
 def last(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:

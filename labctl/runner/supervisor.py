@@ -158,7 +158,9 @@ class Supervisor:
         return ending.Outcome(code=worker.returncode, oom_kills=grew, disk_full=full)
 
     def _spawn(self, part: str, asked: spec.RunSpec, keep: list[int], *more: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-I", "-m", f"labctl.runner.{part}", str(self.run_dir), str(self.zero), *more]
+        # -u: what is printed is stamped when it is printed (-I makes Python ignore PYTHONUNBUFFERED).
+        module = f"labctl.runner.{part}"
+        command = [sys.executable, "-I", "-u", "-m", module, str(self.run_dir), str(self.zero), *more]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

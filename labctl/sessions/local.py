@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from labctl.errors import TransferError, UnreachableError
-from labctl.sessions import Done, Entry
+from labctl.sessions import Done, Entry, Session, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from labctl.inventory import Host
 
 
-class LocalSession:
+class LocalSession(Session):
     """Runs commands with subprocess and copies files; ``env`` adds to this process's own environment."""
 
     def __init__(self, host: Host) -> None:
@@ -30,6 +31,9 @@ class LocalSession:
 
     def __exit__(self, *_: object) -> None:
         return
+
+    def reopen(self) -> None:
+        """See Session.reopen."""
 
     def run(self, command: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None) -> Done:
         """See Session.run."""
@@ -75,31 +79,29 @@ class LocalSession:
             scratch.unlink(missing_ok=True)
             raise TransferError(f"{self.host.name}: cannot write {target}: {error.strerror or error}") from error
 
-    def get(self, source: str, target: Path, *, offset: int = 0) -> int:
-        """See Session.get."""
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with Path(source).open("rb") as reader, target.open("r+b" if offset else "wb") as writer:
-                reader.seek(offset)
-                writer.seek(offset)
-                writer.truncate()
-                shutil.copyfileobj(reader, writer, 1 << 20)
-                return writer.tell() - offset
-        except OSError as error:
-            raise TransferError(f"{self.host.name}: cannot fetch {source}: {error.strerror or error}") from error
+    def bring(
+        self, folder: str, wanted: Sequence[Want], into: Callable[[str], AbstractContextManager[BinaryIO]]
+    ) -> set[str]:
+        """See Session.bring."""
+        found = set()
+        for want in wanted:
+            try:
+                reader = (Path(folder) / want.name).open("rb")
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                what = f"{self.host.name}: cannot read {folder}/{want.name}: {error.strerror or error}"
+                raise TransferError(what) from error
+            with reader, into(want.name) as writer:
+                reader.seek(want.offset)
+                self._copy(reader, writer, want.limit)
+            found.add(want.name)
+        return found
 
-    def read(self, source: str, *, limit: int = 64 * 1024 * 1024) -> bytes | None:
-        """See Session.read."""
-        try:
-            with Path(source).open("rb") as handle:
-                data = handle.read(limit + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise TransferError(f"{self.host.name}: cannot read {source}: {error.strerror or error}") from error
-        if len(data) > limit:
-            raise TransferError(f"{self.host.name}: {source} is larger than {limit} bytes")
-        return data
+    def _copy(self, reader: BinaryIO, writer: BinaryIO, left: int) -> None:
+        while left and (data := reader.read(min(left, 1 << 20))):
+            writer.write(data)
+            left -= len(data)
 
     def walk(self, folder: str) -> list[Entry] | None:
         """See Session.walk."""
@@ -127,3 +129,12 @@ class LocalSession:
             return None
         except OSError as error:
             raise TransferError(f"{self.host.name}: cannot list {folder}: {error.strerror or error}") from error
+
+    def wait(self, path: str, seconds: float) -> bool:
+        """See Session.wait."""
+        deadline = time.monotonic() + seconds
+        while not Path(path).exists():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True

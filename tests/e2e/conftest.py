@@ -39,11 +39,18 @@ class Project:
             cwd=self.folder,
         )
 
-    def __call__(self, *words: str, code: int = 0, timeout: float = 300.0, env: dict[str, str] | None = None) -> str:
+    def __call__(
+        self,
+        *words: str,
+        code: int = 0,
+        timeout: float = 300.0,
+        env: dict[str, str] | None = None,
+        stderr: bool = True,
+    ) -> str:
         process = self.start(*words, **(env or {}))
         out, err = process.communicate(timeout=timeout)
         assert process.returncode == code, f"labctl {' '.join(words)} gave {process.returncode}:\n{out}\n{err}"
-        return out + err
+        return out + err if stderr else out
 
     def newest(self) -> Path:
         return max(path for path in self.runs_dir.iterdir() if path.is_dir())

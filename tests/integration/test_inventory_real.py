@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from labctl import assets, inventory
+from labctl import ansible_inventory, assets, inventory
 from labctl.errors import HostUnknownError
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +67,79 @@ def test_a_line_that_is_no_inventory_is_named(source: Path) -> None:
         HostUnknownError, match=r"inventory\.ini cannot be read: .*Expected key=value.*ansible_connection"
     ):
         inventory.hosts(source)
+
+
+SEVERAL = """
+local ansible_connection=local
+[labs]
+gpu3
+gpu1
+gpu2
+[zoo]
+zed
+[empty]
+[both:children]
+labs
+zoo
+[nobody:children]
+empty
+"""
+
+
+@pytest.fixture
+def several(source: Path) -> Path:
+    source.write_text(SEVERAL, encoding="utf-8")
+    return source
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["gpu1,gpu2", "gpu2,gpu1", "labs", "all", "gpu*", "labs:!gpu2", "~g.u[12]", "labs[0:1]", "both:&labs", "!gpu1"],
+)
+def test_a_pattern_takes_what_ansible_takes(several: Path, pattern: str) -> None:
+    program = str(Path(sys.executable).with_name("ansible"))
+    command = [program, "all", *ansible_inventory.sources(several), "--list-hosts", f"--limit={pattern}"]
+    variables = ansible_inventory.environment(several)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    expected = [line.strip() for line in done.stdout.splitlines()[1:]]
+    assert expected
+    assert [host.name for host in inventory.select(pattern, several)] == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("gpu1,gpu9", r"no host or group fits 'gpu9' \(in 'gpu1,gpu9'\)"),
+        ("labs:!gpu9", "no host or group fits 'gpu9'"),
+        ("zz*", r"no host or group fits 'zz\*'; it has the hosts local, gpu3, gpu1, gpu2, zed and the groups"),
+        ("labs[7]", "No hosts matched the subscripted pattern"),
+        ("gpu1:&zoo", "no host fits 'gpu1:&zoo'"),
+        ("~(", "Invalid host list pattern"),
+        ("--list", "no host or group fits '--list'"),
+        ("gpu1,localhost", "no host or group fits 'localhost'"),
+        ("labs,empty", "the group 'empty' is empty"),
+        ("nobody", "the group 'nobody' is empty"),
+        ("@/nonexistent", "Unable to find limit file"),
+    ],
+)
+def test_no_host_is_left_out_silently(several: Path, pattern: str, message: str) -> None:
+    with pytest.raises(HostUnknownError, match=message):
+        inventory.select(pattern, several)
+
+
+def test_a_pattern_seen_before_starts_no_process(several: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = inventory.select("labs:!gpu2", several)
+    monkeypatch.setattr(subprocess, "run", None)
+    assert inventory.select("labs:!gpu2", several) == first
+
+
+def test_several_labctls_at_once_leave_a_whole_file(several: Path) -> None:
+    patterns = [f"gpu[{number}]*" for number in (1, 2, 3)] * 3
+    with ThreadPoolExecutor(9) as pool:
+        found = list(pool.map(lambda pattern: inventory.select(pattern, several)[0].name, patterns))
+    assert found == ["gpu1", "gpu2", "gpu3"] * 3
+    (kept,) = (path for path in (several.parent / ".labctl" / "cache").iterdir() if path.is_file())
+    assert set(json.loads(kept.read_text(encoding="utf-8"))) == {"key", "answer", "patterns"}
 
 
 def test_nothing_lands_in_the_home_directory(source: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl import runs
+from labctl import runs, transfer
 from labctl.errors import TransferError
 from labctl.inventory import Host
 from labctl.runner import processes, record, rundir, spec, supervisor
@@ -267,8 +267,8 @@ def test_a_full_disk_on_the_laptop_loses_nothing(small_disk: Path, lab: Lab) -> 
     free = os.statvfs(small_disk).f_bavail * 4096
     (small_disk / "filler").write_bytes(b"\0" * (free - 8192))
     with pytest.raises(TransferError, match="No space left on device") as caught:
-        runs.fetch(LocalSession(here), str(run_dir), path)
+        transfer.fetch(LocalSession(here), str(run_dir), path)
     assert caught.value.exit_code == 8
     (small_disk / "filler").unlink()
-    runs.fetch(LocalSession(here), str(run_dir), path)
+    transfer.fetch(LocalSession(here), str(run_dir), path)
     assert runs.check_sums(path) == []

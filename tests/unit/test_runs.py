@@ -7,115 +7,21 @@ import pytest
 
 from labctl import runs
 from labctl.errors import TransferError, UnreadableRunError
-from labctl.inventory import Host
-from labctl.runner import record, rundir, spec
-from labctl.sessions.local import LocalSession
+from labctl.runner import rundir
+from tests.unit.sealed_run import ASKED, seal_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HERE = Host(name="local", connection="local", lab_dir="/nowhere", address="localhost")
-
-
-def session() -> LocalSession:
-    return LocalSession(HERE)
-
-
-ASKED = spec.from_dict({"lab": "offline", "model": "m", "workload": {"prompts": ["a"]}})
-
-
-def sealed(folder: Path) -> Path:
-    """A small sealed run as a host leaves it."""
-    (folder / "logs").mkdir(parents=True)
-    asked = ASKED
-    (folder / rundir.SPEC).write_text(asked.to_json())
-    (folder / rundir.ENGINE_LOG).write_text("     0.100 a line\n" * 100)
-    record.RunRecord(
-        run_id=folder.name, status="ok", spec_sha256=asked.sha256(), anchor={"utc": "", "monotonic": 0.0}
-    ).write(folder)
-    rundir.seal(folder)
-    return folder
-
 
 @pytest.fixture
 def host_dir(tmp_path: Path) -> Path:
-    return sealed(tmp_path / "host" / "r1")
+    return seal_run(tmp_path / "host" / "r1")
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return runs.create(tmp_path / "runs", "r1", "local", str(tmp_path / "host" / "r1"), ASKED)
-
-
-def test_fetch_brings_everything_and_checks_it(host_dir: Path, path: Path) -> None:
-    runs.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == []
-    assert runs.load(path).host == "local"
-    assert (path / rundir.ENGINE_LOG).read_bytes() == (host_dir / rundir.ENGINE_LOG).read_bytes()
-
-
-def test_a_broken_fetch_resumes(host_dir: Path, path: Path) -> None:
-    (path / "logs").mkdir()
-    (path / rundir.ENGINE_LOG).write_bytes((host_dir / rundir.ENGINE_LOG).read_bytes()[:37])
-    runs.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == []
-
-
-def test_what_arrived_wrong_is_fetched_again(host_dir: Path, path: Path) -> None:
-    good = (host_dir / rundir.ENGINE_LOG).read_bytes()
-    (path / "logs").mkdir()
-    (path / rundir.ENGINE_LOG).write_bytes(b"#" * len(good))
-    runs.fetch(session(), str(host_dir), path)
-    assert (path / rundir.ENGINE_LOG).read_bytes() == good
-
-
-def test_a_host_that_seals_one_thing_and_sends_another(host_dir: Path, path: Path) -> None:
-    (host_dir / rundir.ENGINE_LOG).write_text("altered after the seal")
-    with pytest.raises(TransferError, match=r"engine\.log is not what was sealed"):
-        runs.fetch(session(), str(host_dir), path)
-
-
-def test_a_file_that_the_manifest_lacks(host_dir: Path, path: Path) -> None:
-    (host_dir / "extra.txt").write_text("x")
-    with pytest.raises(TransferError, match=r"extra\.txt is not in the manifest"):
-        runs.fetch(session(), str(host_dir), path)
-
-
-def test_a_run_that_is_not_sealed(host_dir: Path, path: Path) -> None:
-    (host_dir / rundir.SUMS).unlink()
-    with pytest.raises(TransferError, match="not sealed yet"):
-        runs.fetch(session(), str(host_dir), path)
-    assert (path / rundir.ENGINE_LOG).is_file()
-
-
-def test_links_are_refused(host_dir: Path, path: Path) -> None:
-    (host_dir / "passwd").symlink_to("/etc/passwd")
-    with pytest.raises(TransferError, match="no plain file"):
-        runs.fetch(session(), str(host_dir), path)
-    assert not (path / "passwd").exists()
-
-
-def test_a_sparse_giant_is_refused(host_dir: Path, path: Path) -> None:
-    with (host_dir / "big").open("wb") as handle:
-        handle.truncate(10 * 1024**3)
-    with pytest.raises(TransferError, match="fetches up to"):
-        runs.mirror(session(), str(host_dir), path)
-    assert not (path / "big").exists()
-
-
-def test_nothing_is_written_through_a_link(host_dir: Path, path: Path, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    (path / rundir.RECORD).symlink_to(victim)
-    with pytest.raises(TransferError, match="is a link"):
-        runs.mirror(session(), str(host_dir), path)
-    assert victim.read_text() == "precious"
-
-
-def test_ones_own_note_in_a_run_does_not_spoil_a_fetch(host_dir: Path, path: Path) -> None:
-    (path / "my-notes.txt").write_text("mine")
-    runs.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == ["my-notes.txt is not in the manifest"]
 
 
 def test_a_run_is_made_only_once(path: Path) -> None:
@@ -126,19 +32,6 @@ def test_a_run_is_made_only_once(path: Path) -> None:
 def test_a_run_that_never_started_is_forgotten(path: Path) -> None:
     runs.forget(path)
     assert not path.exists()
-
-
-def test_a_folder_of_the_laptops_own_is_never_written_by_the_host(host_dir: Path, path: Path) -> None:
-    (host_dir / "local").mkdir()
-    (host_dir / "local" / "origin.json").write_text('{"host": "evil"}')
-    with pytest.raises(TransferError, match="unsafe path"):
-        runs.mirror(session(), str(host_dir), path)
-    assert runs.origin(path)["host"] == "local"
-
-
-def test_a_run_the_host_does_not_have(tmp_path: Path, path: Path) -> None:
-    with pytest.raises(TransferError, match="no run directory"):
-        runs.mirror(session(), str(tmp_path / "gone"), path)
 
 
 @pytest.mark.parametrize("run_id", ["../x", "", "a/b", ".hidden", "x" * 200, "a\nb"])

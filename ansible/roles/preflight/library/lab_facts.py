@@ -149,14 +149,29 @@ def free_gib(folder):
     return round(shutil.disk_usage(folder).free / 2**30, 1)
 
 
+def sudo():
+    """Give (whether sudo works without a password, whether it asks for one); (False, False) where it cannot work."""
+    plain = dict(os.environ, LC_ALL="C")
+    command = ["sudo", "-n", "true"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=plain)
+    except (OSError, subprocess.SubprocessError):
+        return False, False
+    # "a password is required", or "interactive authentication is required" of the sudo written in Rust.
+    return done.returncode == 0, done.returncode != 0 and "is required" in done.stderr
+
+
 def installer(missing):
-    """Give (package manager or None, whether packages may be installed, whether by sudo)."""
+    """How packages can be installed here: by which manager, whether at all, whether by sudo and at what price."""
     manager = next((name for name in ("apt-get", "dnf") if shutil.which(name)), None)
-    if not missing or not manager:
-        return manager, False, False
     root = os.geteuid() == 0
-    sudo = not root and output(["sudo", "-n", "true"]) is not None
-    return manager, root or sudo, sudo
+    free, asks = sudo() if missing and manager and not root else (False, False)
+    return {
+        "package_manager": manager,
+        "may_install": bool(missing and manager) and (root or free),
+        "sudo": free,
+        "sudo_password": asks,
+    }
 
 
 def facts(lab_dir, version):
@@ -176,7 +191,6 @@ def facts(lab_dir, version):
         missing.append("headers")
     if not uv and not maker:
         missing.append("venv")
-    manager, may_install, sudo = installer(missing)
     return {
         "dir": folder,
         "system": platform.system(),
@@ -187,9 +201,7 @@ def facts(lab_dir, version):
         "uv": uv[1] if len(uv) > 1 else None,
         "env": env,
         "missing": missing,
-        "package_manager": manager,
-        "may_install": may_install,
-        "sudo": sudo,
+        **installer(missing),
     }
 
 

@@ -1,0 +1,110 @@
+"""Starts specs on their hosts, all at once, and follows each to its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import typer
+
+from labctl import fleet, follow
+from labctl.commands.board import Board
+from labctl.commands.options import complain, say
+from labctl.commands.remote import accompany, detached, telling, warm
+from labctl.errors import EXIT_OK, LaunchError, TransferError
+from labctl.follow import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from labctl.fleet import Leave, Outcome
+    from labctl.inventory import Host
+    from labctl.runner.spec import RunSpec
+
+
+@dataclass
+class Start:
+    """What to start where; ``started``: ids of the runs that may be going on by now."""
+
+    runs_dir: Path
+    specs: dict[str, RunSpec]
+    detach: bool
+    patience: float
+    started: list[str] = field(default_factory=list)
+
+    def on(self, target: Host, board: Board, leave: Leave) -> Path:
+        """Start one host's run, and follow it unless detached. Returns its directory here; raises LabError."""
+        from labctl.launchers import launcher
+        from labctl.sessions import open_session
+
+        spec = self.specs[target.name]
+        board.state(target.name, "connecting")
+        with open_session(target) as session:
+            there = launcher(spec.launcher, target, session)
+            there.ready()
+            with leave.busy():
+                where = self._launch(Line(target, session, there), spec, board)
+            if self.detach:
+                board.done(target.name, "started")
+            else:
+                accompany(where, board, leave, self.patience)
+        return where.path
+
+    def _launch(self, line: Line, spec: RunSpec, board: Board) -> Line:
+        from labctl import runs
+
+        board.state(line.host.name, "starting")
+        run_id = line.launcher.new_id(spec)
+        remote_dir = f"{line.host.lab_dir}/runs/{run_id}"
+        # The laptop's note of the run comes first: killed at any later moment, labctl can attach to it again.
+        path = runs.create(self.runs_dir, run_id, line.host.name, remote_dir, spec)
+        where = line._replace(remote_dir=remote_dir, path=path)
+        self.started.append(run_id)
+
+        def waiting() -> None:
+            board.state(line.host.name, follow.SILENT)
+
+        try:
+            with telling(where.path):
+                follow.launch(where, spec, follow.Persistence(line.session, self.patience, waiting))
+        except (LaunchError, TransferError):
+            self.started.remove(run_id)
+            runs.forget(path)
+            raise
+        return where
+
+
+def start(what: Start, targets: Sequence[Host], *, json: bool) -> None:
+    """Start everything at once, follow it, and print what it came to; Ctrl-C detaches."""
+    from labctl.commands.ending import finish, finish_all
+
+    board = Board(targets)
+    if not what.detach:
+        warm()
+    try:
+        with board:
+            outcomes = fleet.each(targets, lambda target, leave: what.on(target, board, leave), board.tick)
+    except KeyboardInterrupt:
+        raise typer.Exit(detached(what.started)) from None
+    if what.detach:
+        _left(outcomes)
+    elif len(outcomes) == 1 and not json:
+        finish(outcomes[0].result())
+    else:
+        finish_all(outcomes, json=json)
+
+
+def _left(outcomes: Sequence[Outcome[Path]]) -> None:
+    """Print the ids of the runs that were started and left; exit with the greatest code."""
+    if len(outcomes) == 1:
+        outcomes[0].result()
+    for one in outcomes:
+        if one.value is None:
+            complain(f"{one.host.name}: {one.error}", getattr(one.error, "next_command", ""))
+        else:
+            say(f"started; to see it:\n  labctl attach {one.value.name}")
+            typer.echo(one.value.name)
+    code = max(one.code for one in outcomes)
+    if code != EXIT_OK:
+        raise typer.Exit(code)

@@ -1,0 +1,196 @@
+"""Opens one checked connection to a machine through fabric, jump hosts included. The only importer of fabric."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from fabric import Config, Connection
+from paramiko import MissingHostKeyPolicy, PKey, SSHClient, SSHConfig, Transport
+from paramiko.ssh_exception import AuthenticationException, SSHException
+
+from labctl.errors import HostKeyError, LabError, UnreachableError
+from labctl.sessions.ssh import host_keys, settings
+from labctl.sessions.ssh.auth import Keys
+
+if TYPE_CHECKING:
+    from labctl.sessions.ssh.settings import Settings
+
+# A peer that acknowledges nothing for so long is gone, whatever waits for it (tcp(7), milliseconds).
+_DEAD_AFTER_MS = 12_000
+_KEEPALIVE_S = 15
+_HANDSHAKE_S = 20.0
+_CHANNEL_S = 10.0
+_MOST_JUMPS = 8
+
+# Jump hosts are shared by all hosts behind them: sshd drops a crowd that knocks at once (MaxStartups).
+_gateways: dict[tuple[str, str, int], Connection] = {}
+_gateways_lock = threading.RLock()
+# When and why a jump host did not answer: whoever waited for it meanwhile need not wait again.
+_silent: dict[tuple[str, str, int], tuple[float, UnreachableError]] = {}
+# paramiko's threads would print tracebacks; what they say is raised again in ours.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+class _Check(MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko has no types
+    """Judges every key: paramiko's own table, which comes before it, holds one key of a kind and so stays empty."""
+
+    def __init__(self, where: Settings, host: str, known: host_keys.Known) -> None:
+        self.where, self.host, self.known = where, host, known
+
+    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+        """Pass a key that is known; refuse any other with its fingerprint."""
+        del client, hostname
+        if key in self.known.revoked:
+            raise HostKeyError(f"the host key of {self.where} is revoked in known_hosts: {host_keys.words(key)}")
+        if key in self.known.keys or key in self.known.portless:
+            return
+        if self.known.keys:
+            alike = [one for one in self.known.keys if one.get_name() == key.get_name()]
+            raise host_keys.changed(self.where, key, (alike or self.known.keys)[0])
+        raise host_keys.UnknownHostKeyError(self.where, key, self.host)
+
+    def transport(self, sock: Any, **options: Any) -> Transport:
+        """A transport that asks the host for a key of a kind that we know, where it has one."""
+        made = Transport(sock, **options)
+        wanted = {key.get_name() for key in (*self.known.keys, *self.known.portless)}
+        security = made.get_security_options()
+        # A key of the kind ssh-rsa signs as rsa-sha2-512 or rsa-sha2-256.
+        rank = {name: re.sub("^rsa-sha2-.*", "ssh-rsa", name) not in wanted for name in security.key_types}
+        security.key_types = sorted(security.key_types, key=rank.__getitem__)
+        return made
+
+
+def connect(where: Settings, host: str) -> Connection:
+    """An open connection to a machine; ``host`` is the inventory's name, for messages.
+
+    Raises UnreachableError (no answer, no key fits), HostKeyError (unknown, changed, revoked).
+    """
+    return _open(where, host, _through(where, host, 0))
+
+
+def close_gateways() -> None:
+    """Let every jump host go."""
+    with _gateways_lock:
+        while _gateways:
+            _gateways.popitem()[1].close()
+
+
+def _through(where: Settings, host: str, depth: int) -> Connection | None:
+    """The connection to the last jump host before a machine; None where it is reached directly."""
+    if depth > _MOST_JUMPS:
+        raise UnreachableError(f"ProxyJump leads in a circle at {where.alias}: give it `ProxyJump none`")
+    before: Connection | None = None
+    for name in where.jumps:
+        hop, began = settings.jump(name), time.monotonic()
+        with _gateways_lock:
+            before = _gateway(hop, host, began, before or _through(hop, host, depth + 1))
+    return before
+
+
+def _gateway(hop: Settings, host: str, began: float, before: Connection | None) -> Connection:
+    """The one connection to a jump host; ``began``: when it was asked for."""
+    key = (hop.hostname, hop.user, hop.port)
+    found = _gateways.get(key)
+    if found is not None and found.is_connected:
+        return found
+    tried, error = _silent.get(key, (0.0, None))
+    if error is not None and tried >= began:
+        raise UnreachableError(f"{host} is behind a jump host that others did not reach: {error}", error.next_command)
+    try:
+        _gateways[key] = _open(hop, host, before)
+    except UnreachableError as error:
+        _silent[key] = (time.monotonic(), error)
+        raise
+    return _gateways[key]
+
+
+def _open(where: Settings, host: str, gateway: Connection | None) -> Connection:
+    keys, check = Keys(where), _Check(where, host, host_keys.known(where))
+    options: dict[str, Any] = {
+        "auth_strategy": keys,
+        "transport_factory": check.transport,
+        # ConnectTimeout covers the handshake as well (ssh_config(5)).
+        "banner_timeout": where.connect_timeout,
+        "auth_timeout": 60.0,
+        "channel_timeout": _CHANNEL_S,
+    }
+    if gateway is None and where.proxy_command:
+        options["sock"] = _proxied(where.proxy_command)
+    line = Connection(
+        host=where.hostname,
+        user=where.user,
+        port=where.port,
+        gateway=gateway or False,
+        connect_timeout=where.connect_timeout,
+        connect_kwargs=options,
+        # Nothing of SSH or fabric is read from files here: `ssh -G` has said everything.
+        config=Config(ssh_config=SSHConfig(), lazy=True),
+    )
+    line.client.set_missing_host_key_policy(check)
+    try:
+        line.open()
+        _tune(line)
+    except BaseException as error:
+        readable = _readable(error, where, host, keys, line.client.get_transport())
+        with contextlib.suppress(Exception):
+            line.client.close()
+        raise readable from error
+    return line
+
+
+def _proxied(command: str) -> socket.socket:
+    """A socket whose other end is a ProxyCommand; closed, it ends the command.
+
+    paramiko's own waits a tenth of a second for whatever does not fill its buffer, and spins once the command ended.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        # A session of its own: Ctrl-C at the terminal is for labctl alone.
+        words = ["sh", "-c", f"exec {command}"]
+        process = subprocess.Popen(words, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True, name="proxy").start()
+    return ours
+
+
+def _tune(line: Connection) -> None:
+    """Set what makes small exchanges quick and a dead peer known."""
+    line.transport.set_keepalive(_KEEPALIVE_S)
+    sock = line.transport.sock
+    if isinstance(sock, socket.socket) and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
+
+
+def _readable(
+    error: BaseException, where: Settings, host: str, keys: Keys, transport: Transport | None
+) -> BaseException:
+    """The error that people get for one of paramiko's or the socket's."""
+    if isinstance(error, AuthenticationException):
+        return _refused(where, host, keys, hung_up=transport is not None and not transport.active)
+    if isinstance(error, (SSHException, OSError, EOFError)):
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if transport is not None and not transport.remote_version:
+            why = "it takes the connection, but does not greet as an SSH server does"
+        return UnreachableError(f"{host} cannot be reached at {where}: {why}", f"ssh {where.words} true")
+    if not isinstance(error, LabError) and isinstance(error, Exception):
+        # paramiko lets a few bare exceptions out when a peer talks nonsense.
+        return UnreachableError(f"{host} at {where} does not speak SSH as it should: {error!r}")
+    return error
+
+
+def _refused(where: Settings, host: str, keys: Keys, *, hung_up: bool) -> UnreachableError:
+    tried = ", ".join(keys.offered) or "none: no agent and no key file that ~/.ssh/config names"
+    what = f"{host} refused every key that was offered to {where} (offered: {tried})"
+    if keys.locked:
+        return UnreachableError(f"{what}; {keys.locked[0]} has a passphrase", f"ssh-add {keys.locked[0]}")
+    if hung_up:
+        few = "name the right one in ~/.ssh/config (IdentityFile, IdentitiesOnly yes)"
+        return UnreachableError(f"{what}, and then hung up: it may take fewer keys than were tried; {few}")
+    return UnreachableError(f"{what}. labctl logs in with keys, not passwords", f"ssh-copy-id {where.words}")
