@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from labctl import ansible_inventory, assets, inventory, runner_wheel
 from labctl.errors import HostKeyError, LabError, ProvisionError, UnreachableError
 from labctl.provision_events import Progress
+from labctl.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 # Tasks of the role system_packages that mean something here.
 NEED_PASSWORD = "system_packages : Need a sudo password"  # noqa: S105 - a task's name
 TRY_PASSWORD = "system_packages : Try the sudo password"  # noqa: S105 - a task's name
+# sudo's refusal of a user, whatever the password.
+_MAY_NOT = re.compile("sudoers|not allowed|may not run")
+# All that ssh says where a jump host's ssh failed: that one's own words are lost where connections are shared.
+_BEHIND = "Connection closed by UNKNOWN port 65535"
 # The path of a Unix socket ends at about 100 characters: 60 are left for those of Ansible's ssh.
 _LONGEST_FOLDER = 40
 
@@ -84,6 +90,9 @@ def _error(host: Host, failure: Failure, log: Path) -> LabError:
         return SudoPasswordNeeded(f"{host.name}: {failure.message}", again)
     if failure.task == TRY_PASSWORD:
         said = failure.details[-1] if failure.details else failure.message
+        if _MAY_NOT.search(said):
+            what = f"sudo on {host.name} does not let this user install packages: {said}"
+            return ProvisionError(what, f"labctl doctor --host {host.name}")
         return ProvisionError(f"sudo on {host.name} did not take the password: {said}", again)
     return ProvisionError(
         f"provisioning {host.name} failed: {failure}\nThe whole log: {log}", f"labctl doctor --host {host.name}"
@@ -96,7 +105,17 @@ def _line_error(host: Host, said: str) -> LabError:
         return HostKeyError(f"the key of {host.name} is not the one that is known: {said}")
     if "Host key verification failed" in said:
         return HostKeyError(f"the key of {host.name} is not known: {said}", f"labctl hosts trust {host.name}")
-    return UnreachableError(f"{host.name} cannot be reached: {said}", f"labctl doctor --host {host.name}")
+    known = _of_own_line(host) if _BEHIND in said else None
+    return known or UnreachableError(f"{host.name} cannot be reached: {said}", f"labctl doctor --host {host.name}")
+
+
+def _of_own_line(host: Host) -> LabError | None:
+    """What labctl's own connection to the host meets, if anything."""
+    try:
+        with open_session(host):
+            return None
+    except LabError as error:
+        return error
 
 
 @contextmanager

@@ -25,9 +25,10 @@ def attach(run: RunArgument = None, host: RunHostOption = None, patience: Patien
         return
     board, seen = Board([target]), []
     warm()
+    board.hint()
 
     def follow(_target: object, leave: fleet.Leave) -> None:
-        with line_to(run, host) as where:
+        with board.watching(target.name), line_to(run, host) as where:
             seen.append(where.path)
             accompany(where, board, leave, patience)
 

@@ -6,13 +6,15 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from labctl.commands.options import say
+from labctl.errors import LabError
 from labctl.report.text import line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from labctl.inventory import Host
 
@@ -50,6 +52,21 @@ class Board:
         elif self._terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+    def hint(self) -> None:
+        """Say once, to who watches, what can be done meanwhile."""
+        if self._terminal:
+            say("Ctrl-C detaches, runs go on. A first start compiles: about a minute. The log: labctl logs -f")
+
+    @contextmanager
+    def watching(self, host: str) -> Iterator[None]:
+        """A host's row from its connection on; an error ends it."""
+        self.state(host, "connecting")
+        try:
+            yield
+        except (LabError, OSError):
+            self.done(host, "error")
+            raise
 
     def run(self, host: str, run_id: str) -> None:
         """The run of a host has a name now."""

@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import typer
 
-from labctl.commands.options import HostOption, JsonOption, print_json, project
-from labctl.errors import EXIT_RUN_FAILED, CouldNotCheckError, UnreachableError
+from labctl.commands.options import HostOption, JsonOption, complain, print_json, project
+from labctl.errors import EXIT_RUN_FAILED, CouldNotCheckError, LabError, UnreachableError
+
+if TYPE_CHECKING:
+    from labctl.inventory import Host
 
 
 def doctor(host: HostOption = "local", json: JsonOption = False) -> None:
-    """Check a host: one line a check, with the command that cures it.
+    """Check hosts: one line a check, with the command that cures it.
 
     Exit status: 0 fit, 1 something fails, 10 could not look.
 
     Example: labctl doctor --host local
     """
+    from labctl import fleet
+
+    targets = project().hosts(host)
+    outcomes = fleet.each(targets, lambda target, _: _look(target))
+    for one in outcomes:
+        if isinstance(one.error, LabError) and len(outcomes) > 1:
+            complain(f"{one.host.name}: {one.error}", one.error.next_command)
+    told = [one.result() for one in outcomes if one.error is None or len(outcomes) == 1]
+    if json:
+        print_json(told[0] if len(outcomes) == 1 else told)
+    else:
+        for each in told:
+            _print(each, alone=len(outcomes) == 1)
+    codes = [one.code or (EXIT_RUN_FAILED if one.result()["failures"] else 0) for one in outcomes]
+    if max(codes):
+        raise typer.Exit(max(codes))
+
+
+def _look(target: Host) -> dict[str, Any]:
+    """What one host is: {"host", "failures", "checks", "facts"}. Raises CouldNotCheckError, HostKeyError."""
     from labctl import doctor as checks
     from labctl.launchers.venv import has_environment
-    from labctl.report.text import line
     from labctl.sessions import open_session
 
-    target = project().host(host)
     try:
         with open_session(target) as session:
             facts = checks.probe(target, session)
             lab = checks.lab(target, session)
             whole = has_environment(session, lab or {})
-            found = list(checks.verdicts(facts, lab, host, whole=whole))
     except UnreachableError as error:
         raise CouldNotCheckError(str(error), error.next_command) from error
+    found = list(checks.verdicts(facts, lab, target.name, whole=whole))
     failures = [verdict.check for verdict in found if verdict.level == "fail"]
-    if json:
-        print_json({"host": host, "failures": failures, "checks": [v._asdict() for v in found], "facts": facts})
-    else:
-        for verdict in found:
-            typer.echo(f"{verdict.level:<4}  {verdict.check:<12}  {line(verdict.meaning)}")
-            if verdict.fix and verdict.level != "ok":
-                typer.echo(f"{'':20}fix: {verdict.fix}")
-    if failures:
-        raise typer.Exit(EXIT_RUN_FAILED)
+    return {"host": target.name, "failures": failures, "checks": [one._asdict() for one in found], "facts": facts}
+
+
+def _print(told: dict[str, Any], *, alone: bool) -> None:
+    from labctl.report.text import line
+
+    if not alone:
+        typer.echo(f"{told['host']}:")
+    for check in told["checks"]:
+        typer.echo(f"{check['level']:<4}  {check['check']:<12}  {line(check['meaning'])}")
+        if check["fix"] and check["level"] != "ok":
+            typer.echo(f"{'':20}fix: {check['fix']}")

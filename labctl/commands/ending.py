@@ -45,6 +45,14 @@ def report_of(path: Path) -> Path:
     return path / "report" / "report.html"
 
 
+def near(path: Path) -> Path:
+    """A path below the current directory as one would type it."""
+    from pathlib import Path
+
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def finish_all(outcomes: Sequence[Outcome[Path]], *, json: bool) -> None:
     """Print one row a host, then each failure with the command that cures it; exit with the greatest code."""
     rows = [_row(one) for one in outcomes]
@@ -70,7 +78,7 @@ def _row(one: Outcome[Path]) -> dict[str, Any]:
     run = runs.load(one.value)
     figures = {name: run.record.metrics.get(name, {}).get("value") for name in ("throughput", "startup")}
     row |= {"run": run.run_id, "status": run.record.status, "tok/s": figures["throughput"]}
-    row |= {"start-up s": figures["startup"], "report": str(report_of(one.value))}
+    row |= {"start-up s": figures["startup"], "report": str(near(report_of(one.value)))}
     if run.record.status != "ok":
         row |= {"code": EXIT_RUN_FAILED, "error": f"the run {run.record.status}: {_why(run)}"}
         row["next"] = f"labctl logs {run.run_id}"

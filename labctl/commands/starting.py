@@ -39,8 +39,7 @@ class Start:
         from labctl.sessions import open_session
 
         spec = self.specs[target.name]
-        board.state(target.name, "connecting")
-        with open_session(target) as session:
+        with board.watching(target.name), open_session(target) as session:
             there = launcher(spec.launcher, target, session)
             there.ready()
             with leave.busy():
@@ -82,6 +81,7 @@ def start(what: Start, targets: Sequence[Host], *, json: bool) -> None:
     board = Board(targets)
     if not what.detach:
         warm()
+        board.hint()
     try:
         with board:
             outcomes = fleet.each(targets, lambda target, leave: what.on(target, board, leave), board.tick)

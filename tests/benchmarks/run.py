@@ -1,6 +1,6 @@
 """``make bench``: what labctl costs, measured in interleaved pairs on this machine. Prints; asserts nothing.
 
-Names on the command line choose: help runs overhead start sampler.
+Names on the command line choose: help runs overhead start sampler ssh eight crowd.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.hosts import bench_crowd, bench_eight, bench_ssh
 from tests.benchmarks.pairs import compare, ratio
 from tests.e2e.conftest import LABCTL, ROOT, Project, provisioned
 
@@ -109,6 +110,9 @@ ALL = {
     "overhead": bench_overhead,
     "start": bench_start,
     "sampler": bench_sampler,
+    "ssh": bench_ssh,
+    "eight": bench_eight,
+    "crowd": bench_crowd,
 }
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ _MOST_JUMPS = 8
 # Jump hosts are shared by all hosts behind them: sshd drops a crowd that knocks at once (MaxStartups).
 _gateways: dict[tuple[str, str, int], Connection] = {}
 _gateways_lock = threading.RLock()
+# More handshakes at once than this only slow each other down, until hosts hang up on them.
+_handshakes = threading.BoundedSemaphore(32)
 # When and why a jump host did not answer: whoever waited for it meanwhile need not wait again.
 _silent: dict[tuple[str, str, int], tuple[float, UnreachableError]] = {}
 # paramiko's threads would print tracebacks; what they say is raised again in ours.
@@ -135,7 +137,8 @@ def _open(where: Settings, host: str, gateway: Connection | None) -> Connection:
     )
     line.client.set_missing_host_key_policy(check)
     try:
-        line.open()
+        with _handshakes:
+            line.open()
         _tune(line)
     except BaseException as error:
         readable = _readable(error, where, host, keys, line.client.get_transport())

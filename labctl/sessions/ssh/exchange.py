@@ -33,7 +33,8 @@ class Exchange:
         self._errors = bytearray()
         self._ahead = b""
         self._channel: Any = None
-        self._channel = self._do(line.create_session)
+        # Not fabric's own way, which opens a lost connection anew without a word.
+        self._channel = self._do(line.transport.open_session)
         self._channel.settimeout(patience)
         self._do(self._channel.exec_command, command)
 

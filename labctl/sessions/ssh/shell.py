@@ -20,7 +20,6 @@ NO_SUCH = 44
 _SAY = r"printf '\036labctl\036'; "
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
-# CDPATH, where a host's user exports it, would lead elsewhere and print where to.
 RUN = 'exec "$@"'
 CLAIM = f"""mkdir -p -- "$(dirname -- "$1")" || exit 1
 mkdir -- "$1" 2>/dev/null && exit 0
@@ -33,6 +32,7 @@ cat > "$1.part" || { rm -f -- "$1.part"; exit 1; }
 [ "$(wc -c < "$1.part")" -eq "$2" ] && chmod "$3" -- "$1.part" && mv -f -- "$1.part" "$1" && exit 0
 rm -f -- "$1.part"
 exit 1"""
+# CDPATH, where a host's user exports it, would lead elsewhere and print where to.
 NAMES = f'CDPATH= cd -- "$1" 2>/dev/null || exit {NO_SUCH}; ls -A'
 WALK = f"""CDPATH= cd -- "$1" 2>/dev/null || exit {NO_SUCH}
 find . ! -type d -exec stat -c '%f %s %n' {{}} +
