@@ -124,5 +124,5 @@ def status(session: Session, remote_dir: str) -> str:
     try:
         found: dict[str, Any] = json.loads(data or b"")
         return str(found["status"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UnreadableRunError(f"the host has no readable record in {remote_dir}") from None

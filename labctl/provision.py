@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from labctl import ansible_inventory, assets, inventory, runner_wheel
 from labctl.errors import HostKeyError, LabError, ProvisionError, UnreachableError
-from labctl.provision_events import Progress
+from labctl.provision_events import NEED_PASSWORD, Progress
 from labctl.sessions import open_session
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from labctl.inventory import Host
     from labctl.provision_events import Failure
 
-# Tasks of the role system_packages that mean something here.
-NEED_PASSWORD = "system_packages : Need a sudo password"  # noqa: S105 - a task's name
+# The task that fails where sudo refuses the password that was given.
 TRY_PASSWORD = "system_packages : Try the sudo password"  # noqa: S105 - a task's name
 # sudo's refusal of a user, whatever the password.
 _MAY_NOT = re.compile("sudoers|not allowed|may not run")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # A task that takes longer than this is announced while it works.
 PATIENCE_S = 2.0
+# The task that ends a playbook where only sudo's password is lacking.
+NEED_PASSWORD = "system_packages : Need a sudo password"  # noqa: S105 - a task's name
 # Ansible's own task before each role, which says nothing to anyone.
 _OWN = "Validating arguments against arg spec"
 # What Ansible 2.19 puts before the words that matter.
@@ -92,7 +94,9 @@ class Progress:
         self._announced = True
         if status != "skipped" and (announced or _OWN not in event["task"]):
             note = f": {' '.join(event['msg'].split())}" if event.get("note") else ""
-            self._echo(f"  {status:<8} {event['task']}{note}")
+            # A question is to come, or its absence is told as the error: nothing has failed so far.
+            shown = "asks" if event["task"] == NEED_PASSWORD and status == "failed" else status
+            self._echo(f"  {shown:<8} {event['task']}{note}")
         if status in ("failed", "unreachable") and self.failure is None:
             self.failure = _failure(event)
 

@@ -147,8 +147,8 @@ def as_known(path: Path, told: RunRecord) -> RunRecord:
     if told.status != "running" or known.get("status") != "lost":
         return told
     rows = events.read(path)
-    why = f"{known.get('why')} (noted {known.get('utc')}); this is what had arrived by then, not sealed"
-    error = {"kind": "lost", "phase": events.open_phase(rows) or "start", "message": why}
+    why = f"{known.get('why')} (noted {known.get('utc')})"
+    error = {"kind": "vanished", "phase": events.open_phase(rows) or "start", "message": why}
     made = dataclasses.replace(told, status="lost", error=error)
     made.model, made.engine = ending.last(rows, "model"), ending.last(rows, "engine")
     # What a host sent need not make sense; its listing stands all the same.

@@ -23,7 +23,7 @@ def problems(run: Run) -> list[str]:
         found.append("the artifacts in the record are not those of the manifest")
     try:
         return found + _figures(run) + _phases(run) + _told(run)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         return [*found, f"the figures cannot be computed from the raw files: {error}"]
 
 

@@ -32,24 +32,24 @@ def provision(
     chosen = {"check": check, "tags": tuple(filter(None, tags.split(",")))}
     # Only who sits at a terminal can be asked later; without one, what can do without packages does.
     password = _ask(targets) if ask_become_pass else None if sys.stdin.isatty() else ""
-    outcomes = _provision_all(place, targets, become_password=password, **chosen)
+    width = max(len(target.name) for target in targets) if len(targets) > 1 else 0
+    outcomes = _provision_all(place, targets, width, become_password=password, **chosen)
     if password is None and (asking := _asking(outcomes)):
-        retried = _provision_all(place, asking, become_password=_ask(asking), **chosen)
+        retried = _provision_all(place, asking, width, become_password=_ask(asking), **chosen)
         again = {outcome.host.name: outcome for outcome in retried}
         outcomes = [again.get(outcome.host.name, outcome) for outcome in outcomes]
     _conclude(outcomes, "would change" if check else "changed")
 
 
-def _provision_all(place: Project, targets: list[Host], **options: Any) -> list[Outcome[dict[str, Any]]]:
-    """Every host at once, each with an Ansible of its own; lines carry the host's name where there are several."""
+def _provision_all(place: Project, targets: list[Host], width: int, **options: Any) -> list[Outcome[dict[str, Any]]]:
+    """Every host at once, each with an Ansible of its own; lines carry the host's name where it has a width."""
     from labctl import fleet
     from labctl import provision as ansible
 
     logs = place.inventory.parent / ".labctl" / "logs"
-    width = max(len(target.name) for target in targets)
 
     def work(target: Host, leave: Leave) -> dict[str, Any]:
-        prefix = target.name.ljust(width) if len(targets) > 1 else ""
+        prefix = target.name.ljust(width) if width else ""
         with leave.busy():
             return ansible.provision(
                 target, log_dir=logs, echo=lambda text: say(prefix + text), source=place.inventory, **options
@@ -74,8 +74,11 @@ def _ask(targets: list[Host]) -> str:
     names = [f"{user}@{target.name}".lstrip("@") for user, target in zip(users, targets, strict=True)]
     try:
         return getpass.getpass(f"sudo password for {', '.join(names)}: ")
-    except EOFError:
-        return ""
+    except (EOFError, KeyboardInterrupt) as left:
+        typer.echo(err=True)  # the line that the question stands on
+        if isinstance(left, EOFError):
+            return ""
+        raise
 
 
 def _conclude(outcomes: list[Outcome[dict[str, Any]]], verb: str) -> None:

@@ -78,10 +78,16 @@ def _adopt(session: Session, target: Host, name: str | None) -> Path:
     from labctl.runner import rundir, spec
 
     folder = f"{target.lab_dir}/runs"
-    known, ask = session.names(folder) or [], f"labctl runs --host {target.name}"
+    # A name that is no run id could lead out of the runs folder here.
+    known = [one for one in session.names(folder) or [] if runs.is_id(one)]
+    ask = f"labctl runs --host {target.name}"
     run_id = runs.choose(known, name, f"{target.name}:{folder}", ask)
     runs_dir = project().runs_dir
     if runs.is_run(runs_dir / run_id):
+        whose = runs.origin(runs_dir / run_id).get("host")
+        if whose != target.name:
+            what = f"{run_id} on {target.name} has the id of a run of {whose or 'another host'} that is here already"
+            raise UnreadableRunError(f"{what}: move {runs_dir / run_id} elsewhere to fetch it")
         return runs_dir / run_id
     text = session.read(f"{folder}/{run_id}/{rundir.SPEC}", limit=1024 * 1024)
     try:

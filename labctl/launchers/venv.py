@@ -44,6 +44,14 @@ def has_environment(session: Session, facts: dict[str, Any]) -> bool:
     return python.name in (session.names(str(python.parent)) or [])
 
 
+def _card(data: bytes) -> dict[str, Any]:
+    """lab.json as a dict. Raises ValueError, TypeError, RecursionError."""
+    found = dict(json.loads(data))
+    if not isinstance(found.get("python"), str):
+        raise TypeError("it names no python")
+    return found
+
+
 class VenvLauncher:
     """Runs ``{lab_dir}/env/bin/python -I -m labctl.runner RUN_DIR``."""
 
@@ -61,8 +69,8 @@ class VenvLauncher:
             if data is None:
                 raise NotProvisionedError(f"host {self.host.name} is not provisioned ({self.host.lab_dir})", cure)
             try:
-                self._facts = dict(json.loads(data))
-            except (ValueError, TypeError) as error:
+                self._facts = _card(data)
+            except (ValueError, TypeError, RecursionError) as error:
                 raise NotProvisionedError(f"{self.host.lab_dir}/lab.json is broken: {error}", cure) from error
         return self._facts
 

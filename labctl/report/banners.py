@@ -18,6 +18,10 @@ ENDED = {
         "Lost",
         ("Its supervisor ended without a word (a kill, a reboot). What was recorded is below.",),
     ),
+    "vanished": (
+        "Lost",
+        ("The host does not answer any more. What had arrived by then is below; it is not sealed.",),
+    ),
     "running": ("Still running", ("The run had not ended when this page was made.",)),
     "unknown": ("No record", ("What happened is not recorded; only what was asked can be shown.",)),
 }
@@ -39,10 +43,12 @@ class Banner:
 def banners(run: Run) -> list[Banner]:
     """Failure, an end before its time, synthetic weights, a converted run: in this order."""
     record, found = run.record, []
+    ended = "vanished" if (record.error or {}).get("kind") == "vanished" else record.status
+    title, texts = ENDED.get(ended, ("The run failed", ()))
     if record.error is not None or record.status == "failed":
-        found.append(_failure(record.error or {}))
-    if record.status in ENDED:
-        found.append(Banner("bad", *ENDED[record.status]))
+        found.append(_failure(record.error or {}, title, texts))
+    elif ended in ENDED:
+        found.append(Banner("bad", title, texts))
     model = record.model or {}
     if model.get("synthetic"):
         named = (("asked for", "requested"), ("used", "used"), ("weights", "weights"), ("why", "why"))
@@ -52,14 +58,14 @@ def banners(run: Run) -> list[Banner]:
     return found
 
 
-def _failure(error: dict[str, Any]) -> Banner:
+def _failure(error: dict[str, Any], title: str, texts: tuple[str, ...]) -> Banner:
     named = (("in phase", "phase"), ("kind", "kind"), ("exit status", "exit"))
     where = _named(error, named)
     message = clean(error.get("message"), 2000) or "The record gives no message."
     tail = error.get("log_tail")
     lines = tail if isinstance(tail, list) else [] if tail is None else [tail]
     log = "\n".join(clean(item, 600) for item in lines[-LOG_LINES:])
-    return Banner("bad", "The run failed", tuple(text for text in (message, where) if text), log)
+    return Banner("bad", title, tuple(text for text in (*texts, message, where) if text), log)
 
 
 def _named(data: dict[str, Any], names: Sequence[tuple[str, str]]) -> str:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from labctl.runner import logpatterns, rundir
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import TextIO
+
+# No line that vLLM writes is longer; what a host sends may be.
+_LONGEST = 64 * 1024
 
 
 class Told(NamedTuple):
@@ -26,7 +31,7 @@ def facts(run_dir: Path) -> list[Told]:
         return []
     found = []
     with path.open(encoding="utf-8", errors="replace") as handle:
-        for number, line in enumerate(handle, 1):
+        for number, line in _lines(handle):
             stamp, _, text = line.strip().partition(" ")
             try:
                 t = float(stamp)
@@ -34,3 +39,11 @@ def facts(run_dir: Path) -> list[Told]:
                 continue
             found += [Told(t, fact.name, fact.fields, number) for fact in logpatterns.match(text)]
     return found
+
+
+def _lines(handle: TextIO) -> Iterator[tuple[int, str]]:
+    """Number and text of each line, one that never ends in pieces."""
+    number = 1
+    while line := handle.readline(_LONGEST):
+        yield number, line
+        number += line.endswith("\n")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from labctl import ansible_inventory, assets, inventory, provision
+from labctl import ansible_inventory, assets, inventory, provision, provision_events
 from labctl.commands import provision as verb
 from labctl.errors import HostKeyError, LabError, ProvisionError, UnreachableError
 from labctl.provision_events import Progress
@@ -158,7 +158,7 @@ SUDO = {"missing": ["compiler"], "sudo_password": True}
 def test_where_sudo_wants_a_password_the_role_stops_before_anything_was_tried(source: Path, missing: str) -> None:
     said = _system_packages(source, {**SUDO, "missing": [missing]})
     assert not said.startswith("exit 0")
-    assert provision.NEED_PASSWORD.split(" : ")[1] in said
+    assert provision_events.NEED_PASSWORD.split(" : ")[1] in said
     assert "give it with --ask-become-pass" in said
     assert "Try the sudo password" not in said
     assert "Install from" not in said
