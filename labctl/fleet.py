@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from labctl.errors import EXIT_IO, EXIT_OK, LabError
 
@@ -38,8 +38,7 @@ class Outcome(Generic[T]):
         """The value. Raises the error."""
         if self.error is not None:
             raise self.error
-        assert self.value is not None  # noqa: S101 - each() leaves one of the two
-        return self.value
+        return cast("T", self.value)
 
     @property
     def code(self) -> int:

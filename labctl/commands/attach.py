@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from labctl.commands.options import PatienceOption, RunArgument, RunHostOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labctl.commands.board import Board
+    from labctl.fleet import Leave
 
 
 def attach(run: RunArgument = None, host: RunHostOption = None, patience: PatienceOption = 60.0) -> None:
@@ -12,10 +20,9 @@ def attach(run: RunArgument = None, host: RunHostOption = None, patience: Patien
 
     Example: labctl attach
     """
-    from labctl import fleet, runs
-    from labctl.commands.board import Board
+    from labctl import runs
     from labctl.commands.ending import finish
-    from labctl.commands.remote import accompany, detached, known_run, line_to, page_of, warm
+    from labctl.commands.remote import accompany, detached, known_run, line_to, page_of, shown, warm
     from labctl.runner import rundir
 
     target, path = known_run(run, host)
@@ -23,20 +30,16 @@ def attach(run: RunArgument = None, host: RunHostOption = None, patience: Patien
         page_of(path)  # it is here, whole: the host may be gone
         finish(path)
         return
-    board, seen = Board([target]), []
-    warm()
-    board.hint()
+    seen: list[Path] = []
 
-    def follow(_target: object, leave: fleet.Leave) -> None:
-        with board.watching(target.name), line_to(run, host) as where:
+    def follow(board: Board, leave: Leave) -> None:
+        with line_to(run, host) as where:
             seen.append(where.path)
             accompany(where, board, leave, patience)
 
+    warm()
     try:
-        with board:
-            [outcome] = fleet.each([target], follow, board.tick)
+        shown(target, follow, hint=True)
     except KeyboardInterrupt:
         raise typer.Exit(detached([path.name for path in seen])) from None
-    if outcome.error is not None:
-        raise outcome.error
     finish(seen[0])

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from labctl.commands.options import RunArgument, RunHostOption, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labctl.commands.board import Board
+    from labctl.fleet import Leave
 
 
 def fetch(run: RunArgument = None, host: RunHostOption = None) -> None:
@@ -13,15 +21,23 @@ def fetch(run: RunArgument = None, host: RunHostOption = None) -> None:
     Example: labctl fetch
     """
     from labctl import runs, transfer
-    from labctl.commands.remote import line_to
+    from labctl.commands.remote import known_run, line_to, shown
     from labctl.runner import rundir
 
-    with line_to(run, host) as where:
-        where.launcher.control(where.path.name, "seal")
-        files = transfer.mirror(where.session, where.remote_dir, where.path)
-        if rundir.SUMS in files:
-            transfer.fetch(where.session, where.remote_dir, where.path)
-            say(f"sealed and verified: {runs.load(where.path).record.status}")
-        else:
-            say(f"the run goes on; to follow it:\n  labctl attach {where.path.name}")
-        typer.echo(str(where.path))
+    target, _ = known_run(run, host)
+
+    def bring(board: Board, _leave: Leave) -> tuple[Path, bool]:
+        with line_to(run, host) as where:
+            board.state(target.name, "fetching")
+            where.launcher.control(where.path.name, "seal")
+            sealed = rundir.SUMS in transfer.mirror(where.session, where.remote_dir, where.path)
+            if sealed:
+                transfer.fetch(where.session, where.remote_dir, where.path)
+            return where.path, sealed
+
+    path, sealed = shown(target, bring)
+    if sealed:
+        say(f"sealed and verified: {runs.load(path).record.status}")
+    else:
+        say(f"the run goes on; to follow it:\n  labctl attach {path.name}")
+    typer.echo(str(path))

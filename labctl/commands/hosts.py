@@ -51,6 +51,9 @@ def trust(
     from labctl.sessions.ssh.host_keys import UnknownHostKeyError, remember
 
     for target in project().hosts(host):
+        if target.connection != "ssh":
+            typer.echo(f"{target.name}: is reached without SSH ({target.connection}), so it has no key")
+            continue
         while True:
             try:
                 with open_session(target):
@@ -71,7 +74,7 @@ def _compare(host: str, shown: UnknownHostKeyError, expected: list[str] | None) 
         if shown.key.fingerprint not in expected:
             raise HostKeyError(f"that is not {' or '.join(expected)}: it was not accepted for {host}")
     elif not sys.stdin.isatty():
-        what = f"nobody is there to compare it: nothing was accepted for {host}"
-        raise HostKeyError(what, f"labctl hosts trust {host} --fingerprint {shown.key.fingerprint}")
+        what = f"nobody is there to compare it: nothing was accepted for {host}. Say what its console shows"
+        raise HostKeyError(what, f"labctl hosts trust {host} --fingerprint SHA256:…")
     elif not typer.confirm("Does the host's console show the same?", err=True):
         raise HostKeyError(f"nothing was accepted for {host}")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from labctl.commands.options import project, say
 from labctl.errors import EXIT_DETACHED, TransferError, UnreachableError, UnreadableRunError
 from labctl.follow import Line, started
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from labctl.commands.board import Board
     from labctl.fleet import Leave
     from labctl.inventory import Host
     from labctl.sessions import Session
+
+T = TypeVar("T")
 
 # Matplotlib is not made for several threads at once.
 _reports = threading.Lock()
@@ -109,7 +111,7 @@ def telling(path: Path | None) -> Iterator[None]:
         what = f"{error}. The run goes on there if the host does{kept}"
         raise UnreachableError(what, _again(path)) from error
     except TransferError as error:
-        if path is not None and not error.next_command:
+        if path is not None and path.exists() and not error.next_command:
             error.next_command = _again(path)
         raise
 
@@ -145,6 +147,23 @@ def accompany(where: Line, board: Board, leave: Leave, patience: float) -> None:
     board.state(where.host.name, "making the report")
     page_of(where.path)
     board.done(where.host.name, record.status)
+
+
+def shown(target: Host, action: Callable[[Board, Leave], T], *, hint: bool = False) -> T:
+    """Do something with one host while a live line says what; raises what ``action`` raises."""
+    from labctl import fleet
+    from labctl.commands.board import Board
+
+    def watched(_target: Host, leave: Leave) -> T:
+        with board.watching(target.name):
+            return action(board, leave)
+
+    board = Board([target])
+    if hint:
+        board.hint()
+    with board:
+        [outcome] = fleet.each([target], watched, board.tick)
+    return outcome.result()
 
 
 def warm() -> None:

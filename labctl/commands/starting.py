@@ -64,13 +64,14 @@ class Start:
         def waiting() -> None:
             board.state(line.host.name, follow.SILENT)
 
-        try:
-            with telling(where.path):
+        with telling(where.path):
+            try:
                 follow.launch(where, spec, follow.Persistence(line.session, self.patience, waiting))
-        except (LaunchError, TransferError):
-            self.started.remove(run_id)
-            runs.forget(path)
-            raise
+            except (LaunchError, TransferError):
+                # Nothing runs there: the error's own cure counts, and the note goes.
+                self.started.remove(run_id)
+                runs.forget(path)
+                raise
         return where
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from labctl.commands.options import RunArgument, RunHostOption, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labctl.commands.board import Board
+    from labctl.fleet import Leave
 
 
 def stop(run: RunArgument = None, host: RunHostOption = None) -> None:
@@ -13,18 +21,24 @@ def stop(run: RunArgument = None, host: RunHostOption = None) -> None:
     Example: labctl stop
     """
     from labctl import follow, runs, transfer
-    from labctl.commands.ending import summary
-    from labctl.commands.remote import line_to, page_of
+    from labctl.commands.ending import report_of, summary
+    from labctl.commands.remote import known_run, line_to, page_of, shown
     from labctl.runner import rundir
 
-    with line_to(run, host) as where:
-        if where.session.wait(f"{where.remote_dir}/{rundir.SUMS}", 0):
-            state = follow.status(where.session, where.remote_dir)
-            say(f"{where.path.name} has ended already ({state})")
-        else:
-            say("stopping; this takes a few seconds")
-        where.launcher.control(where.path.name, "stop")
-        transfer.fetch(where.session, where.remote_dir, where.path)
-    page = page_of(where.path)
-    summary(runs.load(where.path))
-    typer.echo(f"report: {page}")
+    target, _ = known_run(run, host)
+
+    def end(board: Board, _leave: Leave) -> tuple[Path, str | None]:
+        with line_to(run, host) as where:
+            ended = where.session.wait(f"{where.remote_dir}/{rundir.SUMS}", 0)
+            state = follow.status(where.session, where.remote_dir) if ended else None
+            board.state(target.name, "fetching" if ended else "stopping")
+            where.launcher.control(where.path.name, "stop")
+            transfer.fetch(where.session, where.remote_dir, where.path)
+            page_of(where.path)
+            return where.path, state
+
+    path, before = shown(target, end)
+    if before is not None:
+        say(f"{path.name} has ended already ({before})")
+    summary(runs.load(path))
+    typer.echo(f"report: {report_of(path)}")

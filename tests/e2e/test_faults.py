@@ -78,10 +78,10 @@ def test_a_killed_worker_is_named_with_its_signal(project: Project, detached: st
 
 
 def test_ctrl_c_detaches_and_stop_seals(project: Project) -> None:
+    before = set(project.runs_dir.iterdir())
     process = project.start("run", "offline", "--host", "local", *EAGER)
-    assert process.stderr is not None
-    first = process.stderr.readline()
-    run_id = first.split(":")[0].strip()
+    until(lambda: [path for path in set(project.runs_dir.iterdir()) - before if (path / "record.json").is_file()])
+    run_id = project.newest().name
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -58,9 +58,9 @@ def machine(fleet: Fleet) -> Iterator[Callable[..., Machine]]:
         one.remove()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def inner_network(fleet: Fleet) -> Iterator[Network]:
-    """A network behind a jump host. To be named before ``machine``, whose hosts must be gone from it first."""
+    """A network behind a jump host."""
     made = fleet.inner_network()
     yield made
     made.remove()

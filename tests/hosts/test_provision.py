@@ -73,25 +73,18 @@ def plain(fleet: Fleet) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def inner(fleet: Fleet) -> Iterator[Network]:
-    made = fleet.inner_network()
-    yield made
-    made.remove()
-
-
-@pytest.fixture(scope="module")
-def bare(fleet: Fleet, inner: Network) -> Iterator[Machine]:
+def bare(fleet: Fleet, inner_network: Network) -> Iterator[Machine]:
     """A machine without Python, and the way to ``deep``."""
-    made = fleet.machine("bare", python=False, networks=[fleet.network, inner])
+    made = fleet.machine("bare", python=False, networks=[fleet.network, inner_network])
     yield made
     made.remove()
 
 
 @pytest.fixture(scope="module")
-def deep(fleet: Fleet, bare: Machine, inner: Network) -> Iterator[Machine]:
+def deep(fleet: Fleet, bare: Machine, inner_network: Network) -> Iterator[Machine]:
     """Behind a jump host: a greeting for programs, no SFTP, sudo for a password; it lacks nothing."""
     odd = {"user": "lab", "sudo": "password", "sftp": False, "noisy": True, "port": 2222}
-    made = fleet.machine("deep", networks=[inner], only_from=bare.address_on(inner), **odd)
+    made = fleet.machine("deep", networks=[inner_network], only_from=bare.address_on(inner_network), **odd)
     yield made
     made.remove()
 

@@ -6,9 +6,15 @@ import os
 import socket
 import subprocess
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+
+from labctl import runs
+from tests.unit.sealed_run import ASKED, seal_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +34,15 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         for name in names:
             monkeypatch.setattr(owner, name, refuse(f"{getattr(owner, '__name__', owner)}.{name}"))
+
+
+@pytest.fixture
+def host_dir(tmp_path: Path) -> Path:
+    """A sealed run as it lies on its host."""
+    return seal_run(tmp_path / "host" / "r1")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The directory here of the same run, before anything was fetched."""
+    return runs.create(tmp_path / "runs", "r1", "local", str(tmp_path / "host" / "r1"), ASKED)

@@ -8,20 +8,10 @@ import pytest
 from labctl import runs
 from labctl.errors import TransferError, UnreadableRunError
 from labctl.runner import rundir
-from tests.unit.sealed_run import ASKED, seal_run
+from tests.unit.sealed_run import ASKED
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def host_dir(tmp_path: Path) -> Path:
-    return seal_run(tmp_path / "host" / "r1")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return runs.create(tmp_path / "runs", "r1", "local", str(tmp_path / "host" / "r1"), ASKED)
 
 
 def test_a_run_is_made_only_once(path: Path) -> None:

@@ -12,7 +12,7 @@ from labctl.errors import TransferError, UnreachableError, UnreadableRunError
 from labctl.runner import record, rundir, spec
 from labctl.sessions import Entry, Want
 from labctl.sessions.local import LocalSession
-from tests.unit.sealed_run import ASKED, HERE, seal_run, session
+from tests.unit.sealed_run import ASKED, HERE, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,16 +45,6 @@ class Liar(LocalSession):
             with into(want.name) as writer:
                 writer.write(self.sends.get(want.name, b"#" * min(want.limit, 10))[: want.limit])
         return {want.name for want in wanted}
-
-
-@pytest.fixture
-def host_dir(tmp_path: Path) -> Path:
-    return seal_run(tmp_path / "host" / "r1")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return runs.create(tmp_path / "runs", "r1", "local", str(tmp_path / "host" / "r1"), ASKED)
 
 
 def outside(path: Path) -> set[str]:

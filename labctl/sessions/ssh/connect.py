@@ -6,17 +6,15 @@ import contextlib
 import logging
 import re
 import socket
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from fabric import Config, Connection
 from paramiko import MissingHostKeyPolicy, PKey, SSHClient, SSHConfig, Transport
-from paramiko.ssh_exception import AuthenticationException, SSHException
 
-from labctl.errors import HostKeyError, LabError, UnreachableError
-from labctl.sessions.ssh import host_keys, settings
+from labctl.errors import HostKeyError, UnreachableError
+from labctl.sessions.ssh import host_keys, proxy, refusals, settings
 from labctl.sessions.ssh.auth import Keys
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 # A peer that acknowledges nothing for so long is gone, whatever waits for it (tcp(7), milliseconds).
 _DEAD_AFTER_MS = 12_000
 _KEEPALIVE_S = 15
-_HANDSHAKE_S = 20.0
 _CHANNEL_S = 10.0
 _MOST_JUMPS = 8
 
@@ -77,13 +74,6 @@ def connect(where: Settings, host: str) -> Connection:
     return _open(where, host, _through(where, host, 0))
 
 
-def close_gateways() -> None:
-    """Let every jump host go."""
-    with _gateways_lock:
-        while _gateways:
-            _gateways.popitem()[1].close()
-
-
 def _through(where: Settings, host: str, depth: int) -> Connection | None:
     """The connection to the last jump host before a machine; None where it is reached directly."""
     if depth > _MOST_JUMPS:
@@ -124,7 +114,7 @@ def _open(where: Settings, host: str, gateway: Connection | None) -> Connection:
         "channel_timeout": _CHANNEL_S,
     }
     if gateway is None and where.proxy_command:
-        options["sock"] = _proxied(where.proxy_command)
+        options["sock"] = proxy.start(where.proxy_command)
     line = Connection(
         host=where.hostname,
         user=where.user,
@@ -141,25 +131,11 @@ def _open(where: Settings, host: str, gateway: Connection | None) -> Connection:
             line.open()
         _tune(line)
     except BaseException as error:
-        readable = _readable(error, where, host, keys, line.client.get_transport())
+        readable = refusals.readable(error, where, host, keys, line.client.get_transport())
         with contextlib.suppress(Exception):
             line.client.close()
         raise readable from error
     return line
-
-
-def _proxied(command: str) -> socket.socket:
-    """A socket whose other end is a ProxyCommand; closed, it ends the command.
-
-    paramiko's own waits a tenth of a second for whatever does not fill its buffer, and spins once the command ended.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        # A session of its own: Ctrl-C at the terminal is for labctl alone.
-        words = ["sh", "-c", f"exec {command}"]
-        process = subprocess.Popen(words, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
-    threading.Thread(target=process.wait, daemon=True, name="proxy").start()
-    return ours
 
 
 def _tune(line: Connection) -> None:
@@ -169,31 +145,3 @@ def _tune(line: Connection) -> None:
     if isinstance(sock, socket.socket) and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
-
-
-def _readable(
-    error: BaseException, where: Settings, host: str, keys: Keys, transport: Transport | None
-) -> BaseException:
-    """The error that people get for one of paramiko's or the socket's."""
-    if isinstance(error, AuthenticationException):
-        return _refused(where, host, keys, hung_up=transport is not None and not transport.active)
-    if isinstance(error, (SSHException, OSError, EOFError)):
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        if transport is not None and not transport.remote_version:
-            why = "it takes the connection, but does not greet as an SSH server does"
-        return UnreachableError(f"{host} cannot be reached at {where}: {why}", f"ssh {where.words} true")
-    if not isinstance(error, LabError) and isinstance(error, Exception):
-        # paramiko lets a few bare exceptions out when a peer talks nonsense.
-        return UnreachableError(f"{host} at {where} does not speak SSH as it should: {error!r}")
-    return error
-
-
-def _refused(where: Settings, host: str, keys: Keys, *, hung_up: bool) -> UnreachableError:
-    tried = ", ".join(keys.offered) or "none: no agent and no key file that ~/.ssh/config names"
-    what = f"{host} refused every key that was offered to {where} (offered: {tried})"
-    if keys.locked:
-        return UnreachableError(f"{what}; {keys.locked[0]} has a passphrase", f"ssh-add {keys.locked[0]}")
-    if hung_up:
-        few = "name the right one in ~/.ssh/config (IdentityFile, IdentitiesOnly yes)"
-        return UnreachableError(f"{what}, and then hung up: it may take fewer keys than were tried; {few}")
-    return UnreachableError(f"{what}. labctl logs in with keys, not passwords", f"ssh-copy-id {where.words}")
