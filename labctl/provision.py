@@ -130,7 +130,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _hang_up(socket: Path) -> None:
-    """Ask the ssh behind a control socket to end; one that is gone, or hangs, ends by itself within a minute."""
+    """Ask the ssh behind a control socket to end; one that is gone, or hangs, ends by itself soon."""
     command = ["ssh", "-F", os.devnull, "-o", f'ControlPath="{socket}"', "-O", "exit", "labctl"]
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False)
@@ -185,6 +185,8 @@ def _environment(host: Host, source: Path, scratch: Path) -> dict[str, str]:
         # As labctl's own connection does: nothing is asked in between (an unknown key, a passphrase that no agent
         # holds), by a jump host's ssh neither, and a line that says nothing any more is given up.
         "ANSIBLE_SSH_COMMON_ARGS": "-o BatchMode=yes -o ServerAliveInterval=15",
+        # Ansible's own default but for the time: a master that nobody could hang up on stays for seconds only.
+        "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=10s",
         "SSH_ASKPASS": "false",
         "SSH_ASKPASS_REQUIRE": "force",
     }

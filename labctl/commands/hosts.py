@@ -12,12 +12,12 @@ from labctl.commands.options import HostArgument, JsonOption, print_json, print_
 if TYPE_CHECKING:
     from labctl.sessions.ssh.host_keys import UnknownHostKeyError
 
-app = typer.Typer(help="List the hosts of inventory.ini; `labctl hosts trust` accepts a host's key.")
+app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
 def hosts(ctx: typer.Context, json: JsonOption = False) -> None:
-    """List the hosts of inventory.ini.
+    """List the hosts of inventory.ini; `hosts trust` accepts a new host's key.
 
     Example: labctl hosts
     """

@@ -34,7 +34,7 @@ TAGS = ("--tags", "system_packages")
 # What a template, a shell or JSON would each take for something else; MARK is the part that nobody writes otherwise.
 MARK = "Zq7vNk"
 PASSWORD, WRONG = f"{MARK} {{{{ 6*7 }}}} '\"$HOME\\é", f"{MARK}-wrong"
-TASK = re.compile(r"^(ok|changed|failed|unreachable|skipped|\.\.\.) +[a-z_]+ : ")
+TASK = re.compile(r"^(ok|changed|asks|failed|unreachable|skipped|\.\.\.) +[a-z_]+ : ")
 # As when the host updates itself: apt's lock is held, here until somebody else has asked for it.
 _UPDATING = """
 import fcntl, subprocess
@@ -121,7 +121,7 @@ def desk(
 def nothing_is_left(desk: Laptop, many: Machine, plain: Machine, deep: Machine) -> Iterator[None]:
     """After each test: no process, no password, no scratch folder, and nothing of Ansible in anyone's home."""
     yield
-    until(lambda: not processes(desk), within=10)
+    until(lambda: not processes(desk), within=20)
     assert list(Path(desk.env["TMPDIR"]).iterdir()) == []
     assert not (desk.folder / "home" / ".ansible").exists()
     assert holders(desk.folder) == []

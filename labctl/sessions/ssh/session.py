@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Nothing on a host is that silent while it works on one of our small scripts.
 PATIENCE = 15.0
+# The loop of WAIT does nothing but look: an answer that is so late will not come.
+_WAIT_PATIENCE = 8.0
 _OUTPUT = 1024 * 1024
 _LISTING = 4 * 1024 * 1024
 
@@ -111,7 +113,7 @@ class SshSession(Session):
     def wait(self, path: str, seconds: float) -> bool:
         """See Session.wait."""
         times = str(round(seconds / 0.2))
-        with self._ask(shell.WAIT, [path, times], patience=seconds + PATIENCE) as talk:
+        with self._ask(shell.WAIT, [path, times], patience=seconds + _WAIT_PATIENCE) as talk:
             talk.rest(_OUTPUT)
             return talk.status() == 0
 
