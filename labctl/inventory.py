@@ -181,12 +181,21 @@ def _host(name: str, values: dict[str, Any], project: Path) -> Host:
     return Host(
         name=name,
         connection="ssh" if connection in ("smart", "paramiko") else connection,
-        lab_dir=str(project / Path(lab_dir).expanduser()) if local else lab_dir,
+        lab_dir=str(project / Path(lab_dir).expanduser()) if local else _below_home(name, lab_dir),
         address=address,
         user=None if user is None else str(user),
         port=None if port is None else int(port),
         vars=values,
     )
+
+
+def _below_home(name: str, lab_dir: str) -> str:
+    """A remote lab directory as a host takes it without its shell's help: a relative one begins in the home."""
+    plain = lab_dir.removeprefix("~/").rstrip("/")
+    if plain.startswith("~") or not plain:
+        what = f"host {name}: lab_dir {lab_dir!r} cannot be: write a path below the home directory, or a whole one"
+        raise HostUnknownError(what)
+    return plain
 
 
 def _said(values: dict[str, Any], what: str) -> Any:

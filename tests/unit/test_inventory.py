@@ -75,6 +75,17 @@ def test_a_local_hosts_lab_lies_below_the_project() -> None:
     assert found["local"].connection == "local"
 
 
+@pytest.mark.parametrize(("written", "taken"), [("~/lab", "lab"), ("big/lab/", "big/lab"), ("/data/lab", "/data/lab")])
+def test_a_remote_lab_dir_needs_no_shell(written: str, taken: str) -> None:
+    assert inventory.parse(_answer(gpu1={"lab_dir": written}), PROJECT)["gpu1"].lab_dir == taken
+
+
+@pytest.mark.parametrize("written", ["~other/lab", "~", "/", "~/"])
+def test_a_remote_lab_dir_that_cannot_be(written: str) -> None:
+    with pytest.raises(HostUnknownError, match="lab_dir"):
+        inventory.parse(_answer(gpu1={"lab_dir": written}), PROJECT)
+
+
 def test_an_absolute_lab_dir_stays() -> None:
     found = inventory.parse(_answer(local={"ansible_connection": "local", "lab_dir": "/data/lab"}), PROJECT)
     assert found["local"].lab_dir == "/data/lab"
