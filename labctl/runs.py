@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from labctl import fates
 from labctl.errors import TransferError, UnreadableRunError
-from labctl.runner import ending, events, record, rundir, spec
+from labctl.runner import record, rundir, spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
     from labctl.runner.spec import RunSpec
 
 ORIGIN = "local/origin.json"
-# What the laptop knows of a run that its host cannot say any more.
-FATE = "local/fate.json"
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,120}")
-# Of a file's path in a run; every file system takes as many.
-_NAME_BYTES = 255
 # Nothing that labctl writes is nested so deep; Python's own JSON gives up near a thousand, with a traceback.
 _DEEPEST = 100
 _NOTE = 500  # characters shown of an error's message
@@ -69,15 +64,7 @@ def create(runs_dir: Path, run_id: str, host: str, remote_dir: str, asked: RunSp
 
 def origin(path: Path) -> dict[str, Any]:
     """{"host", "remote_dir"}; empty for a run that was copied here by hand."""
-    return _json(path / ORIGIN)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return fates.note(path / ORIGIN)
 
 
 def find(runs_dir: Path, name: str | None) -> Path:
@@ -110,7 +97,7 @@ def load(path: Path) -> Run:
         raise UnreadableRunError(f"{path}: {error}") from error
     if _too_deep([getattr(told, item.name) for item in dataclasses.fields(told)]):
         raise UnreadableRunError(f"{path}: {rundir.RECORD} is nested deeper than anything that labctl writes")
-    return Run(path, asked, as_known(path, told), origin(path))
+    return Run(path, asked, fates.as_known(path, told), origin(path))
 
 
 def read_spec(text: str) -> RunSpec:
@@ -124,38 +111,6 @@ def read_spec(text: str) -> RunSpec:
 def _too_deep(value: object, left: int = _DEEPEST) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return left == 0 or any(_too_deep(item, left - 1) for item in inner if isinstance(item, (dict, list)))
-
-
-def mark(path: Path, status: str, why: str) -> None:
-    """Note that a run is ``lost`` (its host is silent) or ``not started``. Raises TransferError."""
-    note = {"status": status, "why": why, "utc": datetime.now(UTC).isoformat(timespec="seconds")}
-    try:
-        (path / FATE).parent.mkdir(exist_ok=True)
-        rundir.write_atomic(path / FATE, (json.dumps(note) + "\n").encode())
-    except OSError as error:
-        raise TransferError(f"cannot write {path / FATE}: {error.strerror or error}") from error
-
-
-def fate(path: Path) -> dict[str, Any]:
-    """{"status", "why", "utc"} of a run that ``mark`` noted and no fetch has contradicted; else empty."""
-    return {} if (path / rundir.SUMS).is_file() else _json(path / FATE)
-
-
-def as_known(path: Path, told: RunRecord) -> RunRecord:
-    """The record as mirrored; of a run whose host vanished what can be said of it, from the files that are here."""
-    known = fate(path)
-    if told.status != "running" or known.get("status") != "lost":
-        return told
-    rows = events.read(path)
-    why = f"{known.get('why')} (noted {known.get('utc')})"
-    error = {"kind": "vanished", "phase": events.open_phase(rows) or "start", "message": why}
-    made = dataclasses.replace(told, status="lost", error=error)
-    made.model, made.engine = ending.last(rows, "model"), ending.last(rows, "engine")
-    # What a host sent need not make sense; its listing stands all the same.
-    with contextlib.suppress(Exception):
-        ending.compute(path, made)
-    made.artifacts = rundir.artifacts(path)
-    return made
 
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
@@ -174,14 +129,6 @@ def is_id(name: str) -> bool:
     return _RUN_ID.fullmatch(name) is not None
 
 
-def is_plain(name: str) -> bool:
-    """Whether a path that a host names lies within a run, in the host's part of it, on any file system."""
-    parts = name.split("/")
-    if {"", ".", ".."} & set(parts) or parts[0].casefold() in rundir.UNSEALED:
-        return False
-    return name.isprintable() and "\\" not in name and len(name.encode()) <= _NAME_BYTES
-
-
 def is_run(path: Path) -> bool:
     """Whether a folder holds a run, or the note of one."""
     return any((path / name).is_file() for name in (rundir.SPEC, rundir.RECORD, ORIGIN))
@@ -189,7 +136,7 @@ def is_run(path: Path) -> bool:
 
 def _row(path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"run": path.name, "host": origin(path).get("host"), "note": ""}
-    known = fate(path)
+    known = fates.noted(path)
     try:
         text = (path / rundir.RECORD).read_text(encoding="utf-8")
         row |= row_of(text)
@@ -226,40 +173,6 @@ def row_of(text: str) -> dict[str, Any]:
 def unreadable(error: Exception) -> dict[str, Any]:
     """The row of a run whose record cannot be read."""
     return {"status": "unreadable", "throughput": None, "synthetic": None, "note": str(error)}
-
-
-def manifest(path: Path) -> dict[str, str]:
-    """{relative path: sha256} of a run directory. Raises UnreadableRunError."""
-    try:
-        sums = rundir.manifest((path / rundir.SUMS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        said = f"{path.name} is not sealed: it goes on, or was not fetched whole"
-        raise UnreadableRunError(said, f"labctl attach {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableRunError(f"{path}: {error}") from error
-    for name in sums:
-        if not is_plain(name):
-            raise UnreadableRunError(f"{path}: {rundir.SUMS} names the unsafe path {name!r}")
-    return sums
-
-
-def wrong_files(path: Path) -> list[str]:
-    """Names in the manifest whose file is missing or has another checksum."""
-    return [
-        name
-        for name, digest in manifest(path).items()
-        if (path / name).is_symlink() or not (path / name).is_file() or rundir.sha256(path / name) != digest
-    ]
-
-
-def check_sums(path: Path) -> list[str]:
-    """One sentence for each file that is missing, altered or extra; empty when the seal holds."""
-    expected = manifest(path)
-    found = [f"{name} is missing" for name in expected if not (path / name).exists()]
-    found += [f"{name} was altered" for name in wrong_files(path) if (path / name).exists()]
-    own = (place.relative_to(path) for place in sorted(path.rglob("*")) if place.is_symlink() or place.is_file())
-    sealed = (place.as_posix() for place in own if place.parts[0] not in rundir.UNSEALED)
-    return found + [f"{name} is not in the manifest" for name in sealed if name not in {*expected, rundir.SUMS}]
 
 
 def forget(path: Path) -> None:

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from labctl import fates
 from labctl.errors import TransferError
 from labctl.runner import rundir, spec
-from labctl.runs import FATE, is_plain, manifest, read_spec, wrong_files
+from labctl.runs import read_spec
+from labctl.seals import is_plain, manifest, wrong_files
 from labctl.sessions import Want
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
     files = _checked([e for e in entries if not Path(e.path).name.startswith(".")], path)
     _bring(session, remote_dir, path, files, _REPLACED)
     # The host has spoken: whatever was thought of it is no longer so.
-    (path / FATE).unlink(missing_ok=True)
+    (path / fates.NAME).unlink(missing_ok=True)
     return files
 
 

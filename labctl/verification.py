@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from labctl import runner_wheel, runs
+from labctl import runner_wheel, seals
 from labctl.runner import ending, events, figures, phases, rundir
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def problems(run: Run) -> list[str]:
     """One sentence a problem; empty where every checksum and every figure holds. Raises UnreadableRunError."""
-    found = runs.check_sums(run.path)
+    found = seals.check_sums(run.path)
     if run.record.spec_sha256 != rundir.sha256(run.path / rundir.SPEC):
         found.append("the record was made for another spec.json")
     listed = {str(item.get("path")): item.get("sha256") for item in run.record.artifacts}
-    sums = {name: digest for name, digest in runs.manifest(run.path).items() if name != rundir.RECORD}
+    sums = {name: digest for name, digest in seals.manifest(run.path).items() if name != rundir.RECORD}
     if listed != sums:
         found.append("the artifacts in the record are not those of the manifest")
     try:

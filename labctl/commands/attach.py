@@ -20,13 +20,13 @@ def attach(run: RunArgument = None, host: RunHostOption = None, patience: Patien
 
     Example: labctl attach
     """
-    from labctl import runs
+    from labctl import seals
     from labctl.commands.ending import finish
     from labctl.commands.remote import accompany, detached, known_run, line_to, page_of, shown, warm
     from labctl.runner import rundir
 
     target, path = known_run(run, host)
-    if path and (path / rundir.SUMS).is_file() and not runs.check_sums(path):
+    if path and (path / rundir.SUMS).is_file() and not seals.check_sums(path):
         page_of(path)  # it is here, whole: the host may be gone
         finish(path)
         return

@@ -64,12 +64,12 @@ def line_to(name: str | None, host: str | None = None) -> Iterator[Line]:
 
 def _need_start(where: Line) -> None:
     """Raise UnreadableRunError for a run of which nothing has come yet and nothing ever will."""
-    from labctl import runs
+    from labctl import fates
     from labctl.runner import rundir
 
     if (where.path / rundir.RECORD).is_file() or started(where):
         return
-    runs.mark(where.path, "not started", "labctl or the line ended before it was started")
+    fates.mark(where.path, "not started", "labctl or the line ended before it was started")
     again = f"labctl run {where.path / rundir.SPEC} --host {where.host.name}"
     raise UnreadableRunError(f"{where.path.name} was never started on {where.host.name}", again)
 
@@ -122,12 +122,12 @@ def _again(path: Path) -> str:
 
 def _lose(path: Path, why: str) -> str:
     """Note the run as lost and build the report from what had been mirrored; says what is kept."""
-    from labctl import runs
+    from labctl import fates
     from labctl.runner import rundir
 
     if (path / rundir.SUMS).is_file():
         return ""
-    runs.mark(path, "lost", why)
+    fates.mark(path, "lost", why)
     if not (path / rundir.RECORD).is_file():
         return "; nothing had arrived yet"
     return f"; what had arrived is kept as a lost run: {page_of(path)}"

@@ -12,7 +12,7 @@ def report(run: RunArgument = None) -> None:
 
     Example: labctl report
     """
-    from labctl import runs
+    from labctl import seals
     from labctl.commands.options import run_path, say
     from labctl.commands.remote import page_of
     from labctl.report.text import line
@@ -20,6 +20,6 @@ def report(run: RunArgument = None) -> None:
 
     path = run_path(run)
     if (path / rundir.SUMS).is_file():
-        for problem in runs.check_sums(path):
+        for problem in seals.check_sums(path):
             say(f"warning: {line(problem, 300)}")
     typer.echo(f"report: {page_of(path)}")

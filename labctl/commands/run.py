@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,24 +44,13 @@ def run(
     from labctl.commands.starting import Start, start
     from labctl.launchers.venv import forwarded
 
-    place = project()
-    words, env = labs.read(lab), forwarded()
+    place, words, env = project(), labs.read(lab), forwarded()
     targets = place.hosts(host)
+    asked: dict[str, Any] = {"model": model, "engine": engine, "sampling": sampling, "prompts": prompt, "seed": seed}
+    asked |= {"repeats": repeats, "sample_hz": sample_hz, "synthetic": synthetic}
     specs = {
-        target.name: labs.build(
-            words,
-            vllm=str(target.vars.get("vllm_version") or labs.newest()),
-            env=env,
-            model=model,
-            engine=engine,
-            sampling=sampling,
-            prompts=prompt,
-            seed=seed,
-            repeats=repeats,
-            sample_hz=sample_hz,
-            synthetic=synthetic,
-        )
-        for target in targets
+        one.name: labs.build(words, vllm=str(one.vars.get("vllm_version") or labs.newest()), env=env, **asked)
+        for one in targets
     }
     if dry_run:
         _dry(specs)

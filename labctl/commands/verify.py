@@ -16,12 +16,12 @@ def verify(run: RunArgument = None, json: JsonOption = False) -> None:
 
     Example: labctl verify
     """
-    from labctl import runs, verification
+    from labctl import runs, seals, verification
     from labctl.report.text import line
 
     found = runs.load(run_path(run))
     problems = verification.problems(found)
-    files, figures = len(runs.manifest(found.path)), len(found.record.metrics)
+    files, figures = len(seals.manifest(found.path)), len(found.record.metrics)
     if json:
         print_json({"run": found.run_id, "files": files, "figures": figures, "problems": problems})
     else:

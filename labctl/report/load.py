@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from labctl import runs
+from labctl import fates, runs
 from labctl.report.amounts import finite
 from labctl.runner import record as records
 from labctl.runner import rundir
@@ -44,7 +44,7 @@ def read(run_dir: Path) -> Run:
         raise records.RecordError(f"{run_dir} is no run directory: neither {rundir.SPEC} nor {rundir.RECORD}")
     run = Run(
         spec=None if asked is None else specs.from_json(asked),
-        record=_no_record(run_dir.name) if happened is None else runs.as_known(run_dir, records.from_json(happened)),
+        record=_no_record(run_dir.name) if happened is None else fates.as_known(run_dir, records.from_json(happened)),
         notes=notes,
         host=runs.origin(run_dir).get("host"),
     )

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from labctl import runs
+from labctl import runs, seals
 from labctl.runner import rundir
 from tests.e2e.conftest import LABCTL
 from tests.hosts import light_lab
@@ -396,7 +396,7 @@ def test_an_evil_engine_is_run_to_its_report(laptop: Laptop) -> None:
     page = check((run / "report" / "report.html").read_text(encoding="utf-8"))
     assert prompt in page.text
     assert prompt in (run / rundir.SPEC).read_text(encoding="utf-8")
-    assert runs.check_sums(run) == []
+    assert seals.check_sums(run) == []
     play(laptop, "verify", run.name)
 
 

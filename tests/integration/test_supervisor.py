@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl import runs, transfer
+from labctl import runs, seals, transfer
 from labctl.errors import TransferError
 from labctl.inventory import Host
 from labctl.runner import processes, record, rundir, spec, supervisor
@@ -271,4 +271,4 @@ def test_a_full_disk_on_the_laptop_loses_nothing(small_disk: Path, lab: Lab) -> 
     assert caught.value.exit_code == 8
     (small_disk / "filler").unlink()
     transfer.fetch(LocalSession(here), str(run_dir), path)
-    assert runs.check_sums(path) == []
+    assert seals.check_sums(path) == []

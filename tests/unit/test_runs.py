@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl import runs
+from labctl import runs, seals
 from labctl.errors import TransferError, UnreadableRunError
 from labctl.runner import rundir
 from tests.unit.sealed_run import ASKED
@@ -43,14 +43,14 @@ def test_a_bad_run_id_makes_no_directory(tmp_path: Path, run_id: str) -> None:
 def test_check_sums_names_each_harm(host_dir: Path, harm: object, said: str) -> None:
     assert callable(harm)
     harm(host_dir)
-    [problem] = runs.check_sums(host_dir)
+    [problem] = seals.check_sums(host_dir)
     assert said in problem
 
 
 def test_what_the_laptop_adds_is_outside_the_seal(host_dir: Path) -> None:
     (host_dir / "report").mkdir()
     (host_dir / "report" / "report.html").write_text("x")
-    assert runs.check_sums(host_dir) == []
+    assert seals.check_sums(host_dir) == []
 
 
 @pytest.mark.parametrize(

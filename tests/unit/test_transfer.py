@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
-from labctl import host_runs, runs, transfer
+from labctl import fates, host_runs, runs, seals, transfer
 from labctl.errors import TransferError, UnreachableError, UnreadableRunError
 from labctl.runner import record, rundir, spec
 from labctl.sessions import Entry, Want
@@ -56,7 +56,7 @@ def outside(path: Path) -> set[str]:
 
 def test_fetch_brings_everything_and_checks_it(host_dir: Path, path: Path) -> None:
     transfer.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == []
+    assert seals.check_sums(path) == []
     assert runs.load(path).host == "local"
     assert (path / rundir.ENGINE_LOG).read_bytes() == (host_dir / rundir.ENGINE_LOG).read_bytes()
 
@@ -65,7 +65,7 @@ def test_a_broken_fetch_resumes(host_dir: Path, path: Path) -> None:
     (path / "logs").mkdir()
     (path / rundir.ENGINE_LOG).write_bytes((host_dir / rundir.ENGINE_LOG).read_bytes()[:37])
     transfer.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == []
+    assert seals.check_sums(path) == []
 
 
 def test_what_arrived_wrong_is_fetched_again(host_dir: Path, path: Path) -> None:
@@ -122,7 +122,7 @@ def test_nothing_is_written_through_a_link(host_dir: Path, path: Path, tmp_path:
 def test_ones_own_note_in_a_run_does_not_spoil_a_fetch(host_dir: Path, path: Path) -> None:
     (path / "my-notes.txt").write_text("mine")
     transfer.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == ["my-notes.txt is not in the manifest"]
+    assert seals.check_sums(path) == ["my-notes.txt is not in the manifest"]
 
 
 def test_a_folder_of_the_laptops_own_is_never_written_by_the_host(host_dir: Path, path: Path) -> None:
@@ -262,7 +262,7 @@ def test_the_manifest_is_not_read_anew_for_each_file(
 ) -> None:
     for number in range(100):
         (host_dir / f"m{number}").touch()
-    read, true = [], runs.manifest
+    read, true = [], seals.manifest
     monkeypatch.setattr(transfer, "manifest", lambda place: read.append(place) or true(place))  # type: ignore[func-returns-value]
     with pytest.raises(TransferError, match="not in the manifest"):
         transfer.fetch(session(), str(host_dir), path)
@@ -292,7 +292,7 @@ def test_a_spec_written_another_way_is_the_same_spec(host_dir: Path, path: Path)
     (host_dir / rundir.SPEC).write_text(json.dumps(json.loads(ASKED.to_json())))
     rundir.seal(host_dir)
     transfer.fetch(session(), str(host_dir), path)
-    assert runs.check_sums(path) == []
+    assert seals.check_sums(path) == []
 
 
 def test_a_spec_nested_too_deep_makes_no_run(tmp_path: Path) -> None:
@@ -373,5 +373,5 @@ def test_a_lost_run_of_a_hostile_host_is_read_all_the_same(host_dir: Path) -> No
     rows = ['{"t": 1, "event": "begin", "phase": ["\\u001b[2J"]}', '{"t": 1e999, "event": "model", "x": 1}', "[" * 9000]
     (host_dir / rundir.EVENTS).write_text("\n".join(rows))
     (host_dir / "local").mkdir()
-    runs.mark(host_dir, "lost", "gone")
+    fates.mark(host_dir, "lost", "gone")
     assert runs.load(host_dir).record.status == "lost"
