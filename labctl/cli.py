@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -25,7 +28,7 @@ from labctl.commands import (
     verify,
 )
 from labctl.commands.options import complain
-from labctl.errors import EXIT_IO, LabError
+from labctl.errors import EXIT_DETACHED, EXIT_IO, EXIT_OK, EXIT_RUN_FAILED, LabError
 
 # Rich help costs more time than all the rest of `labctl --help` together.
 app = typer.Typer(
@@ -78,17 +81,26 @@ def main() -> None:
     try:
         app()
     except LabError as error:
-        fail(str(error), error.next_command, error.exit_code)
+        complain(str(error), error.next_command)
+        leave(error.exit_code)
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else EXIT_RUN_FAILED if ended.code else EXIT_OK)
+    except KeyboardInterrupt:
+        leave(EXIT_DETACHED)
     except BrokenPipeError:
         raise
     except OSError as error:
-        fail(f"{error.filename or 'this machine'}: {error.strerror or error}", "", EXIT_IO)
+        complain(f"{error.filename or 'this machine'}: {error.strerror or error}", "")
+        leave(EXIT_IO)
 
 
-def fail(what: str, next_command: str, code: int) -> NoReturn:
-    """Say what went wrong and the next command on stderr, and exit."""
-    complain(what, next_command)
-    sys.exit(code)
+def leave(code: int) -> NoReturn:
+    """End at once: threads that plot or wait for a host would crash Python while it takes itself apart."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

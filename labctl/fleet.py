@@ -59,7 +59,8 @@ class Leave:
 
     def ask(self) -> None:
         """The user leaves."""
-        self._event.set()
+        with self._lock:
+            self._event.set()
 
     def check(self) -> None:
         """Raise LeftError once the user has left."""
@@ -69,8 +70,8 @@ class Leave:
     @contextmanager
     def busy(self) -> Iterator[None]:
         """What happens inside is waited for when the user leaves (a start that is under way)."""
-        self.check()
         with self._lock:
+            self.check()
             self._busy += 1
         try:
             yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from labctl import runs, transfer
-from labctl.errors import UnreachableError, UnreadableRunError
+from labctl.errors import LaunchError, UnreachableError, UnreadableRunError
 from labctl.runner import events, record, rundir
 
 if TYPE_CHECKING:
@@ -80,15 +80,20 @@ def launch(where: Line, asked: RunSpec, persist: Persistence) -> None:
         nonlocal again
         if again and started(where):
             return
-        again = True
-        where.launcher.launch(asked, where.path.name)
+        repeated, again = again, True
+        try:
+            where.launcher.launch(asked, where.path.name)
+        except LaunchError:
+            # The start before this one was slow, not lost.
+            if not (repeated and started(where)):
+                raise
 
     persist(once)
 
 
-def started(where: Line) -> bool:
+def started(where: Line, seconds: float = 0) -> bool:
     """Whether a run was ever started in the directory: its supervisor leaves this mark first."""
-    return where.session.wait(f"{where.remote_dir}/{rundir.STARTED}", 0)
+    return where.session.wait(f"{where.remote_dir}/{rundir.STARTED}", seconds)
 
 
 def follow(where: Line, show: Callable[[str], None], patience: float = PATIENCE_S) -> record.RunRecord:

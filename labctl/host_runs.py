@@ -42,6 +42,11 @@ def listing(session: Session, start: Launcher, host: Host) -> list[dict[str, Any
     return [{"run": name, "host": host.name, **row} for name, row in found.items()]
 
 
+def with_record(session: Session, folder: str, names: list[str]) -> list[str]:
+    """Those of the names that hold a run that was started."""
+    return list(_rows(session, folder, names[-_MOST:]))
+
+
 def _rows(session: Session, folder: str, names: list[str]) -> dict[str, dict[str, Any]]:
     """{run id: its row} for those that have a record, in one exchange; one record in memory at a time."""
     rows: dict[str, dict[str, Any]] = {}

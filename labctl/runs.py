@@ -83,7 +83,8 @@ def choose(known: list[str], name: str | None, place: str, listing_command: str)
         return near[0]
     if near:
         raise UnreadableRunError(f"{name} could be {len(near)} runs: {', '.join(near[:5])}", listing_command)
-    raise UnreadableRunError(f"there is no run {name or 'yet'} in {place}", listing_command)
+    elsewhere = "" if name is None or "--host" in listing_command else "; one that was started elsewhere takes --host"
+    raise UnreadableRunError(f"there is no run {name or 'yet'} in {place}{elsewhere}", listing_command)
 
 
 def load(path: Path) -> Run:
@@ -157,7 +158,7 @@ def row_of(text: str) -> dict[str, Any]:
         figure = (data.get("metrics") or {}).get("throughput") or {}
         error = data.get("error") or {}
         value, note, status = figure.get("value"), error.get("message"), data.get("status")
-        synthetic = (data.get("model") or {}).get("synthetic") is True
+        synthetic = (data.get("model") or {}).get("synthetic")
     except (ValueError, AttributeError, RecursionError) as error:
         return unreadable(error)
     if status not in record.STATUSES:
@@ -165,7 +166,8 @@ def row_of(text: str) -> dict[str, Any]:
     return {
         "status": status,
         "throughput": value if isinstance(value, (int, float)) and not isinstance(value, bool) else None,
-        "synthetic": synthetic,
+        # Until the model was found (or made), nobody knows.
+        "synthetic": synthetic if isinstance(synthetic, bool) else None,
         "note": note[:_NOTE] if isinstance(note, str) else "",
     }
 

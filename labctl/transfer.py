@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from labctl.sessions import Entry, Session
 
+LOCK = "local/.lock"
 # What one run may bring along; a host is not trusted with the laptop's disk.
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 2000
@@ -32,6 +36,11 @@ _READ_WHOLE = {
 
 def mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
     """Bring over what has grown since the last time; returns the host's {path: size}. Raises TransferError."""
+    with _alone(path):
+        return _mirror(session, remote_dir, path)
+
+
+def _mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
     entries = session.walk(remote_dir)
     if entries is None:
         raise TransferError(f"the host has no run directory {remote_dir}")
@@ -47,7 +56,12 @@ def fetch(session: Session, remote_dir: str, path: Path) -> None:
 
     Raises TransferError where the run is not sealed, or what arrives is not what the host sealed.
     """
-    files = mirror(session, remote_dir, path)
+    with _alone(path):
+        _fetch(session, remote_dir, path)
+
+
+def _fetch(session: Session, remote_dir: str, path: Path) -> None:
+    files = _mirror(session, remote_dir, path)
     if not (path / rundir.SUMS).is_file():
         raise TransferError(f"{remote_dir} is not sealed yet", f"labctl attach {path.name}")
     if len(manifest(path)) > MAX_FILES:
@@ -59,6 +73,21 @@ def fetch(session: Session, remote_dir: str, path: Path) -> None:
     problems += [f"{name} is not in the manifest" for name in sorted({*files, rundir.SPEC, rundir.RECORD} - sealed)]
     if problems:
         raise TransferError(f"what arrived is not what the host sealed: {'; '.join(problems[:5])}")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One labctl at a time writes into a run directory; a second one waits for its turn."""
+    try:
+        (path / "local").mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    except OSError as error:
+        raise TransferError(f"cannot write {path / LOCK}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _checked(entries: list[Entry], path: Path) -> dict[str, int]:
@@ -100,6 +129,8 @@ def _bring(session: Session, remote_dir: str, path: Path, files: dict[str, int],
         for name in found & parts.keys():
             if name == rundir.SPEC:
                 _keep_asked(path / name, parts[name])
+            if name == rundir.RECORD and not _is_json(parts[name]):
+                continue  # it was replaced while it was read: the next look gets it whole
             _replace(parts[name], path / name)
     finally:
         for part in parts.values():
@@ -128,6 +159,14 @@ def _replace(part: Path, target: Path) -> None:
         part.replace(target)
     except OSError as error:
         raise TransferError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _is_json(part: Path) -> bool:
+    try:
+        json.loads(part.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _keep_asked(ours: Path, theirs: Path) -> None:

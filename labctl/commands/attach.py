@@ -9,8 +9,6 @@ import typer
 from labctl.commands.options import PatienceOption, RunArgument, RunHostOption
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from labctl.commands.board import Board
     from labctl.fleet import Leave
 
@@ -30,16 +28,16 @@ def attach(run: RunArgument = None, host: RunHostOption = None, patience: Patien
         page_of(path)  # it is here, whole: the host may be gone
         finish(path)
         return
-    seen: list[Path] = []
+    seen = [path] if path else []
 
     def follow(board: Board, leave: Leave) -> None:
         with line_to(run, host) as where:
-            seen.append(where.path)
+            seen[:] = [where.path]
             accompany(where, board, leave, patience)
 
     warm()
     try:
         shown(target, follow, hint=True)
     except KeyboardInterrupt:
-        raise typer.Exit(detached([path.name for path in seen])) from None
+        raise typer.Exit(detached(seen)) from None
     finish(seen[0])

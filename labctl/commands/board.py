@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -26,7 +27,7 @@ class Board:
         """One row a host."""
         self._lock = threading.Lock()
         self._rows: dict[str, dict[str, Any]] = {host.name: self._row(host.name) for host in targets}
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._live: Any = None
         self._open = True
 
@@ -56,7 +57,7 @@ class Board:
     def hint(self) -> None:
         """Say once, to who watches, what can be done meanwhile."""
         if self._terminal:
-            say("Ctrl-C detaches, runs go on. A first start compiles: about a minute. The log: labctl logs -f")
+            say("Ctrl-C detaches, the run goes on. Its log: labctl logs -f")
 
     @contextmanager
     def watching(self, host: str) -> Iterator[None]:

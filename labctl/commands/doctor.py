@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from labctl.commands.options import HostOption, JsonOption, complain, print_json, project
+from labctl.commands.options import HostOption, JsonOption, complain_of, print_json, project
 from labctl.errors import EXIT_RUN_FAILED, CouldNotCheckError, LabError, UnreachableError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def doctor(host: HostOption = "local", json: JsonOption = False) -> None:
     outcomes = fleet.each(targets, lambda target, _: _look(target))
     for one in outcomes:
         if isinstance(one.error, LabError) and len(outcomes) > 1:
-            complain(f"{one.host.name}: {one.error}", one.error.next_command)
+            complain_of(one.host.name, str(one.error), one.error.next_command)
     told = [one.result() for one in outcomes if one.error is None or len(outcomes) == 1]
     if json:
         print_json(told[0] if len(outcomes) == 1 else told)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from labctl.commands.options import complain, print_json, print_table, say
+from labctl.commands.options import complain_of, print_json, print_table, say
 from labctl.errors import EXIT_OK, EXIT_RUN_FAILED
 from labctl.report.text import line
 
@@ -59,10 +59,13 @@ def finish_all(outcomes: Sequence[Outcome[Path]], *, json: bool) -> None:
     if json:
         print_json(rows)
     else:
-        print_table(rows, ["host", "run", "status", "tok/s", "start-up s", "report"])
+        print_table(rows, ["host", "run", "status", "tok/s", "start-up s"])
+        for row in rows:
+            if row["report"]:
+                typer.echo(f"report: {row['report']}")
     for row in rows:
         if row["error"]:
-            complain(f"{row['host']}: {line(row['error'], 500)}", row["next"])
+            complain_of(row["host"], line(row["error"], 500), row["next"])
     code = max(row["code"] for row in rows)
     if code != EXIT_OK:
         raise typer.Exit(code)

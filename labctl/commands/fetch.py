@@ -37,7 +37,7 @@ def fetch(run: RunArgument = None, host: RunHostOption = None) -> None:
 
     path, sealed = shown(target, bring)
     if sealed:
-        say(f"sealed and verified: {runs.load(path).record.status}")
+        say(f"sealed and verified: {runs.load(path).record.status}; its report:\n  labctl report {path.name}")
     else:
         say(f"the run goes on; to follow it:\n  labctl attach {path.name}")
     typer.echo(str(path))

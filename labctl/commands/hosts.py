@@ -30,7 +30,12 @@ def hosts(ctx: typer.Context, json: JsonOption = False) -> None:
         {"host": h.name, "connection": h.connection, "address": h.address, "port": h.port, "lab_dir": h.lab_dir}
         for h in found
     ]
-    print_json(rows) if json else print_table(rows, ["host", "connection", "address", "port", "lab_dir"])
+    if json:
+        print_json(rows)
+        return
+    for row in rows:
+        row["port"] = str(row["port"] or "")  # a name, not an amount: no thousands are marked
+    print_table(rows, ["host", "connection", "address", "port", "lab_dir"])
 
 
 @app.command()

@@ -99,6 +99,11 @@ def say(text: str) -> None:
     typer.echo(clean(text), err=True)
 
 
+def complain_of(host: str, what: str, next_command: str) -> None:
+    """What went wrong with one of several hosts; its name stands first, and once."""
+    complain(what if what.startswith(f"{host} ") else f"{host}: {what}", next_command)
+
+
 def complain(what: str, next_command: str) -> None:
     """What went wrong and the next command, on stderr."""
     import shutil

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from labctl.commands.options import project, say
+from labctl.commands.options import project, run_path, say
 from labctl.errors import EXIT_DETACHED, TransferError, UnreachableError, UnreadableRunError
 from labctl.follow import Line, started
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A start takes a Python's start; on a host under load that can be many seconds.
+_START_S = 20.0
+
 # Matplotlib is not made for several threads at once.
 _reports = threading.Lock()
 
@@ -34,7 +38,7 @@ def known_run(name: str | None, host: str | None) -> tuple[Host, Path | None]:
 
     place = project()
     if host is None:
-        path = runs.find(place.runs_dir, name)
+        path = run_path(name)
         origin = runs.origin(path)
         if not origin.get("host") or not origin.get("remote_dir"):
             raise UnreadableRunError(f"{path.name} does not say on which host it ran")
@@ -56,8 +60,10 @@ def line_to(name: str | None, host: str | None = None) -> Iterator[Line]:
     target, path = known_run(name, host)
     with telling(path), open_session(target) as session:
         path = path or _adopt(session, target, name)
-        kind = runs.asked_launcher(path)
-        where = Line(target, session, launcher(kind, target, session), str(runs.origin(path)["remote_dir"]), path)
+        remote_dir = str(runs.origin(path)["remote_dir"])
+        # The run lies where it was started, wherever the inventory says today that new ones go.
+        target = replace(target, lab_dir=remote_dir.removesuffix(f"/runs/{path.name}"))
+        where = Line(target, session, launcher(runs.asked_launcher(path), target, session), remote_dir, path)
         _need_start(where)
         yield where
 
@@ -69,6 +75,9 @@ def _need_start(where: Line) -> None:
 
     if (where.path / rundir.RECORD).is_file() or started(where):
         return
+    # With its spec there, a start may be under way: it gets a while.
+    if where.session.wait(f"{where.remote_dir}/{rundir.SPEC}", 0) and started(where, _START_S):
+        return
     fates.mark(where.path, "not started", "labctl or the line ended before it was started")
     again = f"labctl run {where.path / rundir.SPEC} --host {where.host.name}"
     raise UnreadableRunError(f"{where.path.name} was never started on {where.host.name}", again)
@@ -76,12 +85,14 @@ def _need_start(where: Line) -> None:
 
 def _adopt(session: Session, target: Host, name: str | None) -> Path:
     """Make the directory here of a run that was started from elsewhere. Raises UnreadableRunError, TransferError."""
-    from labctl import runs
+    from labctl import host_runs, runs
     from labctl.runner import rundir, spec
 
     folder = f"{target.lab_dir}/runs"
-    # A name that is no run id could lead out of the runs folder here.
+    # A name that is no run id could lead out of the runs folder here. The newest one is the newest with a record.
     known = [one for one in session.names(folder) or [] if runs.is_id(one)]
+    if name is None:
+        known = host_runs.with_record(session, folder, known)
     ask = f"labctl runs --host {target.name}"
     run_id = runs.choose(known, name, f"{target.name}:{folder}", ask)
     runs_dir = project().runs_dir
@@ -186,12 +197,18 @@ def page_of(path: Path) -> Path:
         raise UnreadableRunError(f"the report of {path.name} cannot be written: {error}") from error
 
 
-def detached(run_ids: list[str]) -> int:
+def detached(paths: list[Path]) -> int:
     """Say how to come back to runs that were left; gives the exit code."""
-    if run_ids:
-        say("detached; " + ("the run goes on." if len(run_ids) == 1 else "the runs go on.") + " To see it again:")
-    else:
+    from labctl.runner import rundir
+
+    ended = [path for path in paths if (path / rundir.SUMS).is_file()]
+    going = [path for path in paths if path not in ended]
+    if going:
+        say("detached; " + ("the run goes on." if len(going) == 1 else "the runs go on.") + " To see it again:")
+    elif not ended:
         say("interrupted before anything was started")
-    for run_id in run_ids:
-        say(f"  labctl attach {run_id}")
+    for path in going:
+        say(f"  labctl attach {path.name}")
+    for path in ended:
+        say(f"{path.name} has ended and is here:\n  labctl report {path.name}")
     return EXIT_DETACHED

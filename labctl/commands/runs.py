@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labctl.commands.options import JsonOption, complain, print_json, print_table, project
+from labctl.commands.options import JsonOption, complain_of, print_json, print_table, project, say
 
 if TYPE_CHECKING:
     from labctl.inventory import Host
@@ -33,7 +33,11 @@ def runs(
         for row in rows:
             row["tok/s"] = row.pop("throughput")
             row["model"] = {True: "synthetic", False: "real"}.get(row.pop("synthetic"), "")
-        print_table(rows, _COLUMNS)
+        there = [row for row in rows if row.get("here") is False]
+        print_table(rows, _COLUMNS if host is None else [*_COLUMNS[:-1], "here", "note"])
+        if there:
+            verb = "attach" if there[-1]["status"] == "running" else "fetch"
+            say(f"to bring one here:\n  labctl {verb} {there[-1]['run']} --host {there[-1]['host']}")
     if code:
         raise typer.Exit(code)
 
@@ -47,7 +51,9 @@ def _asked(pattern: str) -> tuple[list[dict[str, Any]], int]:
         if one.error is not None:
             if len(outcomes) == 1:
                 raise one.error
-            complain(f"{one.host.name}: {one.error}", getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
+        elif not one.value:
+            say(f"{one.host.name} has no runs")
     rows = [row for one in outcomes for row in one.value or []]
     return rows, max(one.code for one in outcomes)
 
@@ -63,5 +69,5 @@ def _of_host(target: Host) -> list[dict[str, Any]]:
     here = project().runs_dir
     for row in found:
         fetched = (here / row["run"] / "SHA256SUMS").is_file()
-        row["note"] = row["note"] or ("here" if fetched else f"labctl fetch {row['run']} --host {target.name}")
+        row["here"] = fetched
     return found

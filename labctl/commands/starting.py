@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ import typer
 
 from labctl import fleet, follow
 from labctl.commands.board import Board
-from labctl.commands.options import complain, say
+from labctl.commands.options import complain_of, say
 from labctl.commands.remote import accompany, detached, telling, warm
-from labctl.errors import EXIT_OK, LaunchError, TransferError
+from labctl.errors import EXIT_OK, LabError, LaunchError, TransferError
 from labctl.follow import Line
+from labctl.runner import rundir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Start:
-    """What to start where; ``started``: ids of the runs that may be going on by now."""
+    """What to start where; ``started``: runs that may be going on by now."""
 
     runs_dir: Path
     specs: dict[str, RunSpec]
     detach: bool
     patience: float
-    started: list[str] = field(default_factory=list)
+    started: list[Path] = field(default_factory=list)
 
     def on(self, target: Host, board: Board, leave: Leave) -> Path:
         """Start one host's run, and follow it unless detached. Returns its directory here; raises LabError."""
@@ -57,9 +59,13 @@ class Start:
         run_id = line.launcher.new_id(spec)
         remote_dir = f"{line.host.lab_dir}/runs/{run_id}"
         # The laptop's note of the run comes first: killed at any later moment, labctl can attach to it again.
-        path = runs.create(self.runs_dir, run_id, line.host.name, remote_dir, spec)
+        try:
+            path = runs.create(self.runs_dir, run_id, line.host.name, remote_dir, spec)
+        except TransferError:
+            self._release(line, remote_dir)
+            raise
         where = line._replace(remote_dir=remote_dir, path=path)
-        self.started.append(run_id)
+        self.started.append(path)
 
         def waiting() -> None:
             board.state(line.host.name, follow.SILENT)
@@ -69,10 +75,18 @@ class Start:
                 follow.launch(where, spec, follow.Persistence(line.session, self.patience, waiting))
             except (LaunchError, TransferError):
                 # Nothing runs there: the error's own cure counts, and the note goes.
-                self.started.remove(run_id)
+                self.started.remove(path)
                 runs.forget(path)
+                self._release(line, remote_dir)
                 raise
         return where
+
+    @staticmethod
+    def _release(line: Line, remote_dir: str) -> None:
+        """Take back the folder on the host that nothing was started in; where that fails it stays, empty."""
+        with contextlib.suppress(LabError):
+            line.session.run(["rm", "-f", f"{remote_dir}/{rundir.SPEC}"])
+            line.session.run(["rmdir", remote_dir])
 
 
 def start(what: Start, targets: Sequence[Host], *, json: bool) -> None:
@@ -102,7 +116,7 @@ def _left(outcomes: Sequence[Outcome[Path]]) -> None:
         outcomes[0].result()
     for one in outcomes:
         if one.value is None:
-            complain(f"{one.host.name}: {one.error}", getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
         else:
             say(f"started; to see it:\n  labctl attach {one.value.name}")
             typer.echo(one.value.name)

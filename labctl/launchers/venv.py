@@ -52,6 +52,11 @@ def _card(data: bytes) -> dict[str, Any]:
     return found
 
 
+def _plain(name: str, otherwise: str) -> str:
+    """A name as part of a run id: plain characters, not too many."""
+    return re.sub(r"[^0-9A-Za-z._-]+", "-", name).strip("-.")[:45] or otherwise
+
+
 class VenvLauncher:
     """Runs ``{lab_dir}/env/bin/python -I -m labctl.runner RUN_DIR``."""
 
@@ -113,8 +118,7 @@ class VenvLauncher:
 
     def new_id(self, spec: RunSpec) -> str:
         """See Launcher.new_id."""
-        lab = re.sub(r"[^0-9A-Za-z._-]+", "-", spec.lab).strip("-.")[:60] or "lab"
-        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{self.host.name}-{lab}"
+        stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{_plain(self.host.name, 'host')}-{_plain(spec.lab, 'lab')}"
         for suffix in ("", *(f"-{number}" for number in range(2, 100))):
             if self.session.claim(f"{self.host.lab_dir}/runs/{stem}{suffix}"):
                 return stem + suffix

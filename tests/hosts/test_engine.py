@@ -80,7 +80,7 @@ def test_the_readme_of_a_machine_elsewhere(laptop: Laptop, said: dict[str, str])
     run = laptop.newest()
     assert f"run: {run.name} (ok)" in said["run"]
     assert re.search(r"throughput: [\d.,]+ tok/s \(median of 3", said["run"])
-    assert re.search(rf"{run.name} +gpu1 +ok +synthetic .* here", said["runs"])
+    assert re.search(rf"{run.name} +gpu1 +ok +synthetic .* yes", said["runs"])
 
 
 def test_a_real_run_from_elsewhere_holds(laptop: Laptop, said: dict[str, str]) -> None:

@@ -197,10 +197,18 @@ def test_a_file_that_is_a_folder_as_well(path: Path) -> None:
         transfer.mirror(Liar(logs__engine=5, logs=5), "/x", path)
 
 
-def test_a_record_that_was_a_folder_before(path: Path) -> None:
-    transfer.mirror(Liar(**{"record.json__x": 5}), "/x", path)
+def test_a_file_that_was_a_folder_before(path: Path) -> None:
+    transfer.mirror(Liar(SHA256SUMS__x=5), "/x", path)
     with pytest.raises(TransferError, match="cannot write"):
-        transfer.mirror(Liar(**{"record.json": 5}), "/x", path)
+        transfer.mirror(Liar(SHA256SUMS=5), "/x", path)
+
+
+def test_a_record_that_was_replaced_while_it_was_read(host_dir: Path, path: Path) -> None:
+    """Half of the old and half of the new: what is here stays until the next look."""
+    transfer.mirror(session(), str(host_dir), path)
+    before = (path / rundir.RECORD).read_bytes()
+    transfer.mirror(Liar(**{"record.json": 5}), "/x", path)
+    assert (path / rundir.RECORD).read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ _MOST_JUMPS = 8
 
 # Jump hosts are shared by all hosts behind them: sshd drops a crowd that knocks at once (MaxStartups).
 _gateways: dict[tuple[str, str, int], Connection] = {}
-_gateways_lock = threading.RLock()
+# One lock each: a dead jump host holds up those behind it, nobody else.
+_gateway_locks: dict[tuple[str, str, int], threading.Lock] = {}
+_gateway_locks_lock = threading.Lock()
 # More handshakes at once than this only slow each other down, until hosts hang up on them.
 _handshakes = threading.BoundedSemaphore(32)
 # When and why a jump host did not answer: whoever waited for it meanwhile need not wait again.
@@ -81,9 +83,16 @@ def _through(where: Settings, host: str, depth: int) -> Connection | None:
     before: Connection | None = None
     for name in where.jumps:
         hop, began = settings.jump(name), time.monotonic()
-        with _gateways_lock:
-            before = _gateway(hop, host, began, before or _through(hop, host, depth + 1))
+        # What lies before it is opened first: no lock is ever waited for while another one is held.
+        before = before or _through(hop, host, depth + 1)
+        with _lock_of(hop):
+            before = _gateway(hop, host, began, before)
     return before
+
+
+def _lock_of(hop: Settings) -> threading.Lock:
+    with _gateway_locks_lock:
+        return _gateway_locks.setdefault((hop.hostname, hop.user, hop.port), threading.Lock())
 
 
 def _gateway(hop: Settings, host: str, began: float, before: Connection | None) -> Connection:

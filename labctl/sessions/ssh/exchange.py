@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from paramiko.ssh_exception import SSHException
+from paramiko.ssh_exception import ChannelException, SSHException
 
 from labctl.errors import UnreachableError
 from labctl.sessions.ssh.shell import MARK, NOISE
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fabric import Connection
 
 _ERRORS_KEPT = 64 * 1024
+_BUSY_WAITS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class _EndedError(Exception):
@@ -34,9 +36,30 @@ class Exchange:
         self._ahead = b""
         self._channel: Any = None
         # Not fabric's own way, which opens a lost connection anew without a word.
-        self._channel = self._do(line.transport.open_session)
+        self._channel = self._do(self._open)
         self._channel.settimeout(patience)
-        self._do(self._channel.exec_command, command)
+        self._start(command)
+
+    def _open(self) -> Any:
+        """A channel; a host that takes one at a time (MaxSessions) may still be closing the last one."""
+        for wait in _BUSY_WAITS_S:
+            try:
+                return self._line.transport.open_session()
+            except ChannelException:
+                time.sleep(wait)
+        return self._line.transport.open_session()
+
+    def _start(self, command: str) -> None:
+        """Have the command run; paramiko itself would wait for the host's yes without a limit."""
+        limit = threading.Timer(self._patience, self._channel.close)
+        limit.daemon = True
+        limit.start()
+        try:
+            self._do(self._channel.exec_command, command)
+        except _EndedError:
+            raise self._lost(f"no answer in {self._patience:.0f} s") from None
+        finally:
+            limit.cancel()
 
     def __enter__(self) -> Self:
         return self

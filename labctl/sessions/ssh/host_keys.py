@@ -104,5 +104,5 @@ def changed(settings: Settings, key: PKey, expected: PKey) -> HostKeyError:
     return HostKeyError(
         f"the host key of {settings} has CHANGED: it shows {words(key)}, known is {words(expected)}. Someone may be "
         f"listening in, or the machine was installed anew. Only if you know which: remove the old key yourself "
-        f"(ssh-keygen -R '{settings.key_name}') and look at the new one"
+        f"(ssh-keygen -R '{settings.key_name}' -f {settings.user_known_hosts}) and look at the new one"
     )

@@ -8,7 +8,7 @@ import threading
 
 
 def start(command: str) -> socket.socket:
-    """A socket whose other end is a ProxyCommand; closed, it ends the command.
+    """A socket whose other end is a ProxyCommand; closed, it ends a command that heeds the end of its input.
 
     paramiko's own waits a tenth of a second for whatever does not fill its buffer, and spins once the command ended.
     """

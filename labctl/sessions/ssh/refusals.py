@@ -25,7 +25,8 @@ def readable(
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if transport is not None and not transport.remote_version:
             why = "it takes the connection, but does not greet as an SSH server does"
-        return UnreachableError(f"{host} cannot be reached at {where}: {why}", f"ssh {where.words} true")
+        asked = "Is it switched on, and is that still its address?"
+        return UnreachableError(f"{host} cannot be reached at {where}: {why}. {asked}", f"ssh {where.words} true")
     if not isinstance(error, LabError) and isinstance(error, Exception):
         # paramiko lets a few bare exceptions out when a peer talks nonsense.
         return UnreachableError(f"{host} at {where} does not speak SSH as it should: {error!r}")
@@ -40,4 +41,6 @@ def _refused(where: Settings, host: str, keys: Keys, *, hung_up: bool) -> Unreac
     if hung_up:
         few = "name the right one in ~/.ssh/config (IdentityFile, IdentitiesOnly yes)"
         return UnreachableError(f"{what}, and then hung up: it may take fewer keys than were tried; {few}")
-    return UnreachableError(f"{what}. labctl logs in with keys, not passwords", f"ssh-copy-id {where.words}")
+    files = [path for path in where.identities if path.is_file()]
+    which = f"-i {files[0]} " if files else ""
+    return UnreachableError(f"{what}. labctl logs in with keys, not passwords", f"ssh-copy-id {which}{where.words}")

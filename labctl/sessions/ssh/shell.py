@@ -65,7 +65,17 @@ class GarbledError(Exception):
 def command(script: str, arguments: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """The one line for the login shell, whichever it is: only quoted words."""
     settings = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
-    return shlex.join([*settings, "sh", "-c", _SAY + script, "labctl", *arguments])
+    words = shlex.join([*settings, "sh", "-c", _SAY + _on_one_line(script), "labctl", *arguments])
+    # Within single quotes fish takes a backslash for an escape; outside of them every shell does.
+    return words.replace("\\", "'\\\\'")
+
+
+def _on_one_line(script: str) -> str:
+    """The script without line breaks, which csh takes for the end of a quoted word."""
+    flat = ""
+    for line in map(str.strip, script.splitlines()):
+        flat += line if not flat else f" {line}" if flat.endswith((" do", " then")) else f"; {line}"
+    return flat
 
 
 def entries(text: str) -> list[Entry]:
