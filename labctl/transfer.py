@@ -67,7 +67,7 @@ def _fetch(session: Session, remote_dir: str, path: Path) -> None:
     if len(manifest(path)) > MAX_FILES:
         raise TransferError(f"the manifest names more files than the {MAX_FILES} that labctl fetches")
     again = {name: files[name] for name in wrong_files(path) if name in files}
-    _bring(session, remote_dir, path, again, again)
+    _bring(session, remote_dir, path, again, again, sealed=True)
     sealed = {*manifest(path), rundir.SUMS}
     problems = [f"{name} is not what was sealed" for name in wrong_files(path)]
     problems += [f"{name} is not in the manifest" for name in sorted({*files, rundir.SPEC, rundir.RECORD} - sealed)]
@@ -113,7 +113,15 @@ def _checked(entries: list[Entry], path: Path) -> dict[str, int]:
     return files
 
 
-def _bring(session: Session, remote_dir: str, path: Path, files: dict[str, int], whole: Iterable[str]) -> None:
+def _bring(  # noqa: PLR0913 - what, from where, to where
+    session: Session,
+    remote_dir: str,
+    path: Path,
+    files: dict[str, int],
+    whole: Iterable[str],
+    *,
+    sealed: bool = False,
+) -> None:
     """One exchange for all: what ``files`` have beyond the local ones, those in ``whole`` from their beginning."""
     wanted = [_want(path, name, size, whole=name in whole) for name, size in files.items()]
     offsets = {want.name: want.offset for want in wanted if want is not None}
@@ -129,7 +137,7 @@ def _bring(session: Session, remote_dir: str, path: Path, files: dict[str, int],
         for name in found & parts.keys():
             if name == rundir.SPEC:
                 _keep_asked(path / name, parts[name])
-            if name == rundir.RECORD and not _is_json(parts[name]):
+            if name == rundir.RECORD and not sealed and not _is_json(parts[name]):
                 continue  # it was replaced while it was read: the next look gets it whole
             _replace(parts[name], path / name)
     finally:

@@ -425,7 +425,7 @@ def test_no_key_fits(home: Laptop, gpu1: Machine) -> None:
     new_key(home.key)
     said = home("runs", "--host", "gpu1", code=4)
     assert str(home.key) in said
-    assert f"next: ssh-copy-id root@{gpu1.address}" in said
+    assert f"next: ssh-copy-id -i {home.key} root@{gpu1.address}" in said
     assert "Traceback" not in said
 
 

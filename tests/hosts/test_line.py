@@ -67,7 +67,7 @@ def test_many_hosts_at_once_and_one_that_fails(laptop: Laptop, machine: Callable
     assert re.search(r"^gpu1 .* ok ", said, re.MULTILINE)
     assert "labctl: bare: host bare is not provisioned" in said
     assert "labctl provision bare" in said
-    assert "labctl: down: down cannot be reached" in said
+    assert "labctl: down cannot be reached" in said
     assert len(list(laptop.runs_dir.iterdir())) == 4
     shown = laptop("runs", "--host", "gpu1,gpu2", "--json", stderr=False)
     assert {row["host"] for row in json.loads(shown)} == {"gpu1", "gpu2"}
