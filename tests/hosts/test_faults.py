@@ -156,7 +156,7 @@ def test_a_line_that_is_silent_for_long(laptop: Laptop, frail: Machine) -> None:
     frail.cut()
     run_id = laptop.newest().name
     until(lambda: sealed(frail, run_id))
-    time.sleep(14)
+    time.sleep(18)  # longer than any exchange waits
     frail.mend()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
