@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Settings of the laptop that a run on a host follows too; secrets travel apart, in a 0600 file.
 _FORWARDED = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "VLLM_USE_MODELSCOPE", "MODELSCOPE_DOMAIN")
+# How long a host may be silent meanwhile: a stop waits for the engine's end, a seal only hashes.
+_CONTROL_S = {"stop": 60.0, "seal": 15.0}
 _SECRETS = ("HF_TOKEN", "MODELSCOPE_API_TOKEN")
 
 
@@ -109,7 +111,7 @@ class VenvLauncher:
     def control(self, run_id: str, verb: str) -> None:
         """See Launcher.control."""
         command = self._command(f"{self.host.lab_dir}/runs/{run_id}", f"--{verb}")
-        done = self.session.run(command, timeout=120)
+        done = self.session.run(command, timeout=_CONTROL_S[verb])
         if done.code != 0:
             raise UnreadableRunError(f"{self.host.name} could not {verb} {run_id}: {done.err.strip() or done.code}")
 
