@@ -10,7 +10,7 @@ export PYTHON
 # Matplotlib keeps its list of fonts below .labctl too, not in the home directory; bootstrap.sh makes the list.
 export MPLCONFIGDIR := $(CURDIR)/.labctl/cache/matplotlib
 
-.PHONY: help demo test test-all lint types unit integration bench lock clean clean-all
+.PHONY: help demo test test-all lint types unit integration acceptance bench lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,6 +42,11 @@ unit: $(DEV)/.stamp ## tests without network, processes or clock
 integration: $(DEV)/.stamp ## tests with the real Ansible and the real vLLM
 	$(DEV)/bin/python -m pytest -m "not slow" tests --ignore tests/unit --ignore tests/benchmarks
 
+# testinfra goes in by Ansible's own reading of the inventory, and by ssh with ~/.ssh/config.
+acceptance: $(DEV)/.stamp ## what must hold on a provisioned host (HOST=gpu1)
+	PATH="$(CURDIR)/$(DEV)/bin:$$PATH" LABCTL_HOST=$(HOST) $(DEV)/bin/python -m pytest tests/hosts/acceptance \
+		--connection=ansible --ansible-inventory=inventory.ini --hosts=ansible://$(HOST)
+
 bench: $(DEV)/.stamp $(VENV)/.stamp ## what labctl costs, in interleaved pairs (BENCH="help runs" chooses)
 	$(DEV)/bin/python -m tests.benchmarks.run $(BENCH)
 
@@ -60,16 +65,24 @@ UV := PIP_CONFIG_FILE=/dev/null PIP_EXTRA_INDEX_URL= UV_CACHE_DIR=.labctl/cache/
 COMPILE := $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --python-version 3.11 $(UPGRADE)
 UNIVERSAL := $(COMPILE) --universal --fork-strategy fewest
+# CUDA locks know nothing of find-links: a CPU wheel there would count as newer (2.13.0+cpu).
+CUDA_COMPILE := PIP_FIND_LINKS= $(subst pip compile,--project ansible/locks pip compile,$(UNIVERSAL))
 
 lock: $(DEV)/.stamp ## make every lock anew from what it is made of
 	$(UNIVERSAL) ansible/locks/uv.in -o ansible/locks/uv.txt
 	$(UNIVERSAL) ansible/locks/build.in -o ansible/locks/build.txt
 	$(UNIVERSAL) pyproject.toml -c ansible/locks/uv.txt -o requirements.lock
 	$(UNIVERSAL) pyproject.toml tests/requirements.in -c requirements.lock -o tests/requirements.lock
+	$(UNIVERSAL) ansible/locks/modelscope.in -o ansible/locks/modelscope.txt
 	for input in ansible/locks/vllm-*-cpu.in; do \
 		$(COMPILE) --python-platform x86_64-manylinux_2_28 --override "$${input%.in}.override" \
 			"$$input" -o "$${input%.in}.txt" || exit 1; \
 	done
+	for input in ansible/locks/vllm-*-cuda.in; do \
+		$(CUDA_COMPILE) $$(sed -n 's/^# \(--exclude-newer .*\)/\1/p' "$$input") \
+			"$$input" -o "$${input%.in}.txt" || exit 1; \
+	done
+	$(DEV)/bin/python -m labctl.lock_trim ansible/locks/vllm-*-cuda.txt
 
 clean: ## remove what tests and linters leave
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .ansible ansible/.ansible dist

@@ -45,6 +45,8 @@ def environment(inventory: Path) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(assets.folder("ansible") / "ansible.cfg"),
         "ANSIBLE_HOME": str(cache),
         "ANSIBLE_LOCAL_TEMP": str(cache / "tmp"),
+        # The module lab_facts is the probe itself.
+        "ANSIBLE_MODULE_UTILS": str(Path(__file__).with_name("runner")),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_FORCE_COLOR": "0",
     }

@@ -14,9 +14,11 @@ import typer
 from labctl import __version__
 from labctl.commands import (
     attach,
+    bundle,
     doctor,
     fetch,
     hosts,
+    import_,
     labs,
     logs,
     provision,
@@ -53,8 +55,10 @@ for verb in (
     show.show,
     verify.verify,
     report.report,
+    bundle.bundle,
 ):
     app.command()(verb)
+app.command(name="import")(import_.import_)
 app.add_typer(hosts.app, name="hosts")
 
 

@@ -168,8 +168,3 @@ def _environment(given: Mapping[str, Any]) -> dict[str, str]:
         if secret_name(name):
             raise UsageError(f"the lab sets {name}: a secret never goes into a file; export it in your shell instead")
     return {name: str(value) for name, value in given.items()}
-
-
-def newest() -> str:
-    """The newest vLLM version there is a table for."""
-    return argtables.versions()[-1]

@@ -1,12 +1,12 @@
-"""What Ansible tells while it works (ansible/plugins/callback/labctl_events.py), as one line a task."""
+"""What Ansible tells while it works, through ansible-runner: as one line a task, and as the few facts that are kept."""
 
 from __future__ import annotations
 
-import json
 import re
-import selectors
+import threading
+import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,11 @@ NEED_PASSWORD = "system_packages : Need a sudo password"  # noqa: S105 - a task'
 # Ansible's own task before each role, which says nothing to anyone.
 _OWN = "Validating arguments against arg spec"
 # What Ansible 2.19 puts before the words that matter.
-_WRAPPING = re.compile("^(Task failed: |Action failed: |Failed to connect to the host via ssh: )*")
+_WRAPPING = re.compile(
+    "^(Task failed: |Action failed: |Failed to connect to the host via ssh: "
+    "|Finalization of task args for '[^']*' failed: |Error while resolving value for '[^']*': "
+    "|The filter plugin '[^']*' failed: )*"
+)
 
 # Ansible calls a host unreachable whose disk is full, too.
 _NO_ROOM = "Failed to create temporary directory"
@@ -43,67 +47,130 @@ class Failure:
         return "\n".join([f"{self.task}: {self.message}", *self.details])
 
 
+# What an event of ansible-runner says of how a task ended on a host.
+_ENDS = {
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_skipped": "skipped",
+    "runner_on_unreachable": "unreachable",
+}
+# Tasks that only bring others; their own tasks speak for themselves.
+_BRINGS = ("include_tasks", "include_role", "import_tasks", "import_role")
+_SUMS = {"ok": "ok", "changed": "changed", "skipped": "skipped", "failures": "failed", "dark": "failed"}
+
+
+def read(event: dict[str, Any]) -> dict[str, Any] | None:
+    """What counts of one of ansible-runner's events; None of one that says nothing of a host.
+
+    {"event": "start", "host", "role", "task"}; {"event": "result", and "status", "seconds", "msg", "stderr", "note"};
+    {"event": "stats", "hosts": {host: {"ok", "changed", "failed", "skipped", "rescued"}}}.
+    """
+    kind, data = event.get("event"), event.get("event_data") or {}
+    if kind == "playbook_on_stats":
+        return {"event": "stats", "hosts": {host: _sums(data, host) for host in data.get("processed") or {}}}
+    if kind not in _ENDS and kind != "runner_on_start":
+        return None
+    role, name = str(data.get("role") or ""), str(data.get("task") or "")
+    place = {"host": str(data.get("host")), "role": role, "task": f"{role} : {name}" if role else name}
+    action = str(data.get("task_action"))
+    if kind == "runner_on_start":
+        return {"event": "start", **place}
+    return None if action.endswith(_BRINGS) else {"event": "result", **place, **_result(str(kind), action, data)}
+
+
+def _sums(data: dict[str, Any], host: str) -> dict[str, int]:
+    sums = {"ok": 0, "changed": 0, "failed": 0, "skipped": 0, "rescued": int((data.get("rescued") or {}).get(host, 0))}
+    for theirs, ours in _SUMS.items():
+        sums[ours] += int((data.get(theirs) or {}).get(host, 0))
+    return sums
+
+
+def _result(kind: str, action: str, data: dict[str, Any]) -> dict[str, Any]:
+    told = data.get("res") or {}
+    status = _ENDS[kind]
+    if status == "ok" and told.get("changed"):
+        status = "changed"
+    if status == "failed" and data.get("ignore_errors"):
+        status = "ignored"
+    # A loop says of itself only that one of its turns failed.
+    failed = [item for item in told.get("results") or [] if isinstance(item, dict) and item.get("failed")]
+    said = failed[0] if failed else told
+    return {
+        "status": status,
+        "seconds": round(float(data.get("duration") or 0), 2),
+        "msg": str(said.get("msg") or said.get("reason") or said.get("censored") or ""),
+        "stderr": str(said.get("stderr") or said.get("module_stderr") or "")[-4000:],
+        "note": action.endswith("debug"),
+    }
+
+
 class Progress:
-    """Follows the events of one playbook run.
+    """Follows the events of one host.
 
     ``recap``: {"ok", "changed", "failed", "skipped"} once the run is over, else None.
-    ``failure``: what failed first, or None.
+    ``failure``: what failed first and was not made good, or None. ``notes``: what tasks had to say.
     """
 
-    def __init__(self, echo: Callable[[str], None]) -> None:
-        """``echo`` gets each line."""
-        self._echo = echo
+    def __init__(
+        self,
+        echo: Callable[[str], None],
+        passing: Callable[[str], None] | None = None,
+        doing: Callable[[str], None] = lambda _task: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``echo`` gets each line that tells something, ``passing`` (or else ``echo``) the others.
+
+        ``doing`` gets the name of each task that begins, and an empty one at its end.
+        """
+        self._echo, self._passing, self._doing = echo, passing or echo, doing
+        self._clock = clock
+        self._lock = threading.Lock()
         self._task = ""
+        self._since = 0.0
         self._announced = True
         self.recap: dict[str, int] | None = None
         self.failure: Failure | None = None
+        self.notes: list[str] = []
 
-    def follow(self, events: IO[bytes]) -> None:
-        """Read events until the other side closes the pipe, announcing a task that takes its time."""
-        pending = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(events, selectors.EVENT_READ)
-            while True:
-                if not selector.select(None if self._announced else PATIENCE_S):
-                    self.announce()
-                    continue
-                data = events.read1(65536)  # type: ignore[attr-defined]  # a buffered reader has it
-                if not data:
-                    return
-                *lines, pending = (pending + data).split(b"\n")
-                for line in lines:
-                    self.take(json.loads(line))
-
-    def announce(self) -> None:
-        """Say what is being done now, once."""
-        self._announced = True
-        self._echo(f"  ...      {self._task}")
+    def tick(self) -> None:
+        """Called again and again: announces a task that takes its time, once."""
+        with self._lock:
+            if not self._announced and self._clock() - self._since > PATIENCE_S:
+                self._announced = True
+                self._passing(f"  ...      {self._task}")
 
     def take(self, event: dict[str, Any]) -> None:
-        """Take in one event."""
-        kind = event["event"]
-        if kind == "task":
-            self._task, self._announced = event["task"], False
-        elif kind == "result":
-            self._result(event)
-        elif kind == "stats":
-            self._stats(event["hosts"])
+        """Take in one event of ``read`` that is this host's."""
+        with self._lock:
+            if event["event"] == "start":
+                self._task, self._since, self._announced = event["task"], self._clock(), False
+                if _OWN not in event["task"]:
+                    self._doing(event["task"])
+            elif event["event"] == "result":
+                self._result(event)
+            else:
+                self._stats(event["sums"])
 
     def _result(self, event: dict[str, Any]) -> None:
         status, announced = event["status"], self._announced
         self._announced = True
+        self._doing("")
+        text = " ".join(event["msg"].split()) if event.get("note") and status != "skipped" else ""
+        if text:
+            self.notes.append(text)
         if status != "skipped" and (announced or _OWN not in event["task"]):
-            note = f": {' '.join(event['msg'].split())}" if event.get("note") else ""
             # A question is to come, or its absence is told as the error: nothing has failed so far.
             shown = "asks" if event["task"] == NEED_PASSWORD and status == "failed" else status
-            self._echo(f"  {shown:<8} {event['task']}{note}")
+            tell = self._passing if shown == "ok" and not text else self._echo
+            tell(f"  {shown:<8} {event['task']}{': ' if text else ''}{text}")
         if status in ("failed", "unreachable") and self.failure is None:
             self.failure = _failure(event)
 
-    def _stats(self, hosts: dict[str, dict[str, int]]) -> None:
-        sums = {key: sum(host[key] for host in hosts.values()) for key in ("ok", "changed", "skipped")}
-        failed = sum(host["failures"] + host["unreachable"] for host in hosts.values())
-        self.recap = {**sums, "failed": failed}
+    def _stats(self, sums: dict[str, int]) -> None:
+        if sums["rescued"] and not sums["failed"]:
+            self.failure = None
+        self.recap = {key: sums[key] for key in ("ok", "changed", "failed", "skipped")}
 
 
 def _failure(event: dict[str, Any]) -> Failure:

@@ -1,5 +1,7 @@
 """The wheel of the lab program: the runner alone, without dependencies, the same bytes from the same content.
 
+``write`` makes any pure wheel so; a bundle's controller is one more.
+
 The version carries the checksum of the content, so that an installer never keeps an old program under an
 unchanged version. Format: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
 """
@@ -16,6 +18,7 @@ from labctl import __version__
 from labctl.assets import PACKAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 NAME = "labctl_runner"
@@ -61,15 +64,20 @@ def build(into: Path) -> Path:
     """Write the wheel into a folder, which is made if need be, and give its path. Raises OSError."""
     files = contents()
     number = f"{__version__}+r{checksum(files)[:10]}"
-    info = f"{NAME}-{number}.dist-info"
-    files[f"{info}/METADATA"] = _METADATA.format(version=number).encode()
-    files[f"{info}/WHEEL"] = _WHEEL.format(version=__version__).encode()
-    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
+    return write(into, NAME, number, files, {"METADATA": _METADATA.format(version=number)})
+
+
+def write(into: Path, name: str, number: str, files: Mapping[str, bytes], info: Mapping[str, str]) -> Path:
+    """Write a pure wheel: its ``files``, and METADATA and what else is told in its dist-info. Raises OSError."""
+    place = f"{name}-{number}.dist-info"
+    inside = {**files, **{f"{place}/{leaf}": text.encode() for leaf, text in info.items()}}
+    inside[f"{place}/WHEEL"] = _WHEEL.format(version=__version__).encode()
+    inside[f"{place}/RECORD"] = _record(inside, f"{place}/RECORD")
     into.mkdir(parents=True, exist_ok=True)
-    wheel = into / f"{NAME}-{number}-py3-none-any.whl"
+    wheel = into / f"{name}-{number}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(_entry(name), data)
+        for path, data in inside.items():
+            archive.writestr(_entry(path), data)
     return wheel
 
 

@@ -65,7 +65,7 @@ def published(project: str = "vllm") -> dict[Version, Wheel]:
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     chosen: dict[Version, tuple[tuple[int, str] | tuple[()], Wheel]] = {}
-    for wheel in _listing(project):
+    for wheel in listing(project):
         if not wheel.filename.endswith("x86_64.whl") or "manylinux" not in wheel.filename:
             continue
         try:
@@ -106,7 +106,8 @@ def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
     return name.endswith(".py") and (name in wanted or folder in wanted)
 
 
-def _listing(project: str) -> list[Wheel]:
+def listing(project: str) -> list[Wheel]:
+    """Every file of a project in the index, source archives too. Raises OSError when the index does not answer."""
     import requests  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     page = f"{index_url().rstrip('/')}/{project}/"

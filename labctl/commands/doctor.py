@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,47 +14,73 @@ if TYPE_CHECKING:
     from labctl.inventory import Host
 
 
-def doctor(host: HostOption = "local", json: JsonOption = False) -> None:
-    """Check hosts: one line a check, with the command that cures it.
+def doctor(
+    host: HostOption = "local",
+    facts: Annotated[
+        Path | None,
+        typer.Option("--facts", metavar="FILE", help="Judge saved facts (of --probe, or of --json) and no host."),
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Print a script that gathers the facts of a machine out of reach.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Check hosts: what each is, then one line a check, with the command that cures it.
 
     Exit status: 0 fit, 1 something fails, 10 could not look.
 
     Example: labctl doctor --host local
     """
+    if probe:
+        from labctl.doctor import looking
+
+        typer.echo(looking.by_hand(), nl=False)
+        return
+    code = _show(_of_file(facts), json=json) if facts is not None else _of_hosts(host, json=json)
+    if code:
+        raise typer.Exit(code)
+
+
+def _of_file(path: Path) -> list[dict[str, Any]]:
+    from labctl import doctor as checks
+    from labctl.doctor import looking
+
+    return [checks.judge(facts, name) for name, facts in looking.saved(path)]
+
+
+def _of_hosts(pattern: str, *, json: bool) -> int:
+    """Look at every host of a pattern and print; the greatest exit code."""
     from labctl import fleet
 
-    targets = project().hosts(host)
-    outcomes = fleet.each(targets, lambda target, _: _look(target))
+    outcomes = fleet.each(project().hosts(pattern), lambda target, _: _look(target))
     for one in outcomes:
         if isinstance(one.error, LabError) and len(outcomes) > 1:
             complain_of(one.host.name, str(one.error), one.error.next_command)
-    told = [one.result() for one in outcomes if one.error is None or len(outcomes) == 1]
+    code = _show([one.result() for one in outcomes if one.error is None or len(outcomes) == 1], json=json)
+    return max(code, *(one.code for one in outcomes))
+
+
+def _show(told: list[dict[str, Any]], *, json: bool) -> int:
     if json:
-        print_json(told[0] if len(outcomes) == 1 else told)
+        print_json(told[0] if len(told) == 1 else told)
     else:
         for each in told:
-            _print(each, alone=len(outcomes) == 1)
-    codes = [one.code or (EXIT_RUN_FAILED if one.result()["failures"] else 0) for one in outcomes]
-    if max(codes):
-        raise typer.Exit(max(codes))
+            _print(each, alone=len(told) == 1)
+    return EXIT_RUN_FAILED if any(each["failures"] for each in told) else 0
 
 
 def _look(target: Host) -> dict[str, Any]:
-    """What one host is: {"host", "failures", "checks", "facts"}. Raises CouldNotCheckError, HostKeyError."""
+    """What one host is: see doctor.judge. Raises CouldNotCheckError, HostKeyError."""
     from labctl import doctor as checks
-    from labctl.launchers.venv import has_environment
+    from labctl.doctor import looking, wishes
     from labctl.sessions import open_session
 
     try:
         with open_session(target) as session:
-            facts = checks.probe(target, session)
-            lab = checks.lab(target, session)
-            whole = has_environment(session, lab or {})
+            facts = looking.look(target, session)
     except UnreachableError as error:
         raise CouldNotCheckError(str(error), error.next_command) from error
-    found = list(checks.verdicts(facts, lab, target.name, whole=whole))
-    failures = [verdict.check for verdict in found if verdict.level == "fail"]
-    return {"host": target.name, "failures": failures, "checks": [one._asdict() for one in found], "facts": facts}
+    return checks.judge(facts, target.name, wishes.of(target))
 
 
 def _print(told: dict[str, Any], *, alone: bool) -> None:
@@ -61,7 +88,8 @@ def _print(told: dict[str, Any], *, alone: bool) -> None:
 
     if not alone:
         typer.echo(f"{told['host']}:")
+    typer.echo(line(told["sentence"], 400))
     for check in told["checks"]:
-        typer.echo(f"{check['level']:<4}  {check['check']:<12}  {line(check['meaning'])}")
+        typer.echo(f"{check['level']:<4}  {check['check']:<12}  {line(check['meaning'], 600)}")
         if check["fix"] and check["level"] != "ok":
-            typer.echo(f"{'':20}fix: {check['fix']}")
+            typer.echo(f"{'':20}fix: {line(check['fix'], 600)}")

@@ -10,6 +10,7 @@ import typer
 from labctl.commands.options import HostOption, JsonOption, PatienceOption, print_json, project
 
 if TYPE_CHECKING:
+    from labctl.inventory import Host
     from labctl.runner.spec import RunSpec
 
 
@@ -40,7 +41,7 @@ def run(
 
     Example: labctl run offline --host local --engine enforce_eager=true
     """
-    from labctl import labs
+    from labctl import drivers, labs
     from labctl.commands.starting import Start, start
     from labctl.launchers.venv import forwarded
 
@@ -48,14 +49,16 @@ def run(
     targets = place.hosts(host)
     asked: dict[str, Any] = {"model": model, "engine": engine, "sampling": sampling, "prompts": prompt, "seed": seed}
     asked |= {"repeats": repeats, "sample_hz": sample_hz, "synthetic": synthetic}
-    specs = {
-        one.name: labs.build(words, vllm=str(one.vars.get("vllm_version") or labs.newest()), env=env, **asked)
-        for one in targets
-    }
+
+    def build(_target: Host, vllm: str) -> RunSpec:
+        return labs.build(words, vllm=vllm, env=env, **asked)
+
+    # Checked before any host is asked; what a host turns out to have (`auto` may mean an older one) is checked again.
+    specs = {one.name: build(one, drivers.version(one.vars.get("vllm_version"))) for one in targets}
     if dry_run:
         _dry(specs)
     else:
-        start(Start(place.runs_dir, specs, detach=detach, patience=patience), targets, json=json)
+        start(Start(place.runs_dir, specs, build, detach=detach, patience=patience), targets, json=json)
 
 
 def _dry(specs: dict[str, RunSpec]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from labctl import fleet, follow
+from labctl import fleet, follow, provision_log
 from labctl.commands.board import Board
 from labctl.commands.options import complain_of, say
 from labctl.commands.remote import accompany, detached, telling, warm
@@ -17,7 +17,7 @@ from labctl.follow import Line
 from labctl.runner import rundir
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from labctl.fleet import Leave, Outcome
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Start:
-    """What to start where; ``started``: runs that may be going on by now."""
+    """What to start where; ``started``: runs that may be going on by now.
+
+    ``build`` makes the spec of a host again for the vLLM that is found there, checked against that version's table.
+    """
 
     runs_dir: Path
     specs: dict[str, RunSpec]
+    build: Callable[[Host, str], RunSpec]
     detach: bool
     patience: float
     started: list[Path] = field(default_factory=list)
@@ -44,6 +48,9 @@ class Start:
         with board.watching(target.name), open_session(target) as session:
             there = launcher(spec.launcher, target, session)
             there.ready()
+            found = there.vllm()
+            if found and found != spec.vllm:
+                spec = self.build(target, found)
             with leave.busy():
                 where = self._launch(Line(target, session, there), spec, board)
             if self.detach:
@@ -79,6 +86,7 @@ class Start:
                 runs.forget(path)
                 self._release(line, remote_dir)
                 raise
+        provision_log.into_run(self.runs_dir.parent, line.host.name, path)
         return where
 
     @staticmethod

@@ -19,6 +19,9 @@ class Launcher(Protocol):
     def ready(self) -> None:
         """Raise NotProvisionedError, with the command that cures it, where no run could be started."""
 
+    def vllm(self) -> str | None:
+        """The version of vLLM that runs would use there; None where the host does not say."""
+
     def new_id(self, spec: RunSpec) -> str:
         """Give a run id that the host has not used."""
 

@@ -108,6 +108,11 @@ class VenvLauncher:
                 f"the runner did not start on {self.host.name}: {said}", f"labctl doctor --host {self.host.name}"
             )
 
+    def vllm(self) -> str | None:
+        """See Launcher.vllm."""
+        found = self.facts().get("vllm")
+        return found if isinstance(found, str) else None
+
     def control(self, run_id: str, verb: str) -> None:
         """See Launcher.control."""
         command = self._command(f"{self.host.lab_dir}/runs/{run_id}", f"--{verb}")

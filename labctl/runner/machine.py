@@ -24,7 +24,7 @@ _LONGEST_TMP = 50
 
 
 def environment(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, str]:
-    """The worker's environment: the host's, caches inside the lab directory, then what the spec asks for."""
+    """The worker's environment: the host's, caches in the lab directory, its card's, then what the spec asks for."""
     cache = lab_dir / "cache"
     # Sockets and PyTorch's precompiled headers go where TMPDIR says: kept in the lab, they are removed with it.
     scratch = {"TMPDIR": str(lab_dir / "tmp")} if len(str(lab_dir / "tmp")) <= _LONGEST_TMP else {}
@@ -39,14 +39,23 @@ def environment(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, str]:
         **scratch,
     }
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**inherited, **defaults, **asked.env, processes.MARK: str(run_dir)}
+    return {**inherited, **defaults, **_of_card(lab_dir), **asked.env, processes.MARK: str(run_dir)}
+
+
+def _of_card(lab_dir: Path) -> dict[str, str]:
+    """Settings that this lab's packages need (one was left out), as the role lab_runner wrote them into lab.json."""
+    try:
+        found = json.loads((lab_dir / "lab.json").read_text(encoding="utf-8"))["environment"]
+        return {str(name): str(value) for name, value in found.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
     """Write machine/ and return the record's node. An unknown fact is None and never costs the run."""
     folder = run_dir / "machine"
     folder.mkdir(exist_ok=True)
-    facts = probe.facts(str(lab_dir))
+    facts = probe.facts(str(lab_dir), light=True)
     # Settings that change what an engine does; secrets by name and by pattern stay out.
     wanted = ("VLLM_", "HF_", "CUDA_", "NVIDIA_", "OMP_", "TORCH", "TRITON", "NCCL_", "LD_PRELOAD")
     settings = {k: v for k, v in environment(run_dir, lab_dir, asked).items() if k.startswith(wanted)}

@@ -1,6 +1,6 @@
 """``make bench``: what labctl costs, measured in interleaved pairs on this machine. Prints; asserts nothing.
 
-Names on the command line choose: help runs overhead start sampler ssh eight crowd.
+Names on the command line choose: help runs overhead start sampler ssh eight crowd environment again fleet.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.environments import bench_again, bench_environment, bench_fleet
 from tests.benchmarks.hosts import bench_crowd, bench_eight, bench_ssh
 from tests.benchmarks.pairs import compare, ratio
 from tests.e2e.conftest import LABCTL, ROOT, Project, provisioned
@@ -113,6 +114,9 @@ ALL = {
     "ssh": bench_ssh,
     "eight": bench_eight,
     "crowd": bench_crowd,
+    "environment": bench_environment,
+    "again": bench_again,
+    "fleet": bench_fleet,
 }
 
 if __name__ == "__main__":

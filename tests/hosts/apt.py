@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tests.hosts.engine import NoEngineError
 
 _APT = Path("/etc/apt")
+_RELEASE = Path("/etc/os-release")
 _KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -23,16 +24,31 @@ class Source(NamedTuple):
 def sources(suite: str) -> str:
     """sources.list with Debian's main for ``suite``, its updates and its security; empty where there is none."""
     wanted = {suite, f"{suite}-updates", f"{suite}-security"}
-    found = dict.fromkeys(one for one in _all() if one.suite in wanted and "main" in one.components)
+    found = dict.fromkeys(one for one in _offered(suite) if one.suite in wanted and "main" in one.components)
     return "".join(f"deb [signed-by={_KEYS}] {one.uri} {one.suite} main\n" for one in found)
 
 
 def mirror(suite: str) -> str:
     """Address of the first repository that holds ``suite``. Raises NoEngineError."""
-    for one in _all():
+    for one in _offered(suite):
         if one.suite == suite and "main" in one.components:
             return one.uri
     raise NoEngineError(f"no registry answers, and this machine's apt knows no repository of Debian {suite}")
+
+
+def _offered(suite: str) -> list[Source]:
+    """What this machine knows of ``suite``; else its own suite's mirrors, which mostly hold every other one too."""
+    known = _all()
+    own = _codename()
+    if not own or any(one.suite == suite for one in known):
+        return known
+    return [one._replace(suite=one.suite.replace(own, suite)) for one in known if one.suite.startswith(own)]
+
+
+def _codename() -> str:
+    """This machine's own suite, where it is Debian."""
+    told = dict(line.split("=", 1) for line in _RELEASE.read_text().splitlines() if "=" in line)
+    return told.get("VERSION_CODENAME", "").strip('"') if told.get("ID", "").strip('"') == "debian" else ""
 
 
 def _all() -> list[Source]:

@@ -40,4 +40,4 @@ def sweep(client: Any, *, everything: bool) -> None:
 
 def _may_go(labels: dict[str, str], *, everything: bool) -> bool:
     who = labels.get(engine.LABEL, "")
-    return not engine.lives(who) or (everything and who == engine.owner())
+    return bool(who) and (not engine.lives(who) or (everything and who == engine.owner()))

@@ -1,4 +1,4 @@
-"""The image of the test hosts: Debian 12 with sshd, sudo, Python and what vLLM's CPU build needs to compile."""
+"""The images of the test hosts: one recipe each, on Debian as this machine's registry or package mirror has it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SUITE = "bookworm"
 # The user of every test host; the password is for sudo alone (sshd_config decides about more).
 USER, PASSWORD = "lab", "secret"
 # What an installation on a test host's disk costs is fsync; nothing here must survive a power cut.
-# No daemon may start while packages are unpacked. Every host makes a host key of its own when it starts.
-RECIPE = f"""
+# No daemon may start while packages are unpacked.
+_BEGIN = """
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 rm -f /etc/apt/apt.conf.d/docker-clean
@@ -27,7 +27,10 @@ echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/unsafe-io
 printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 apt-get -o Acquire::https::CaInfo=/run/machine-ca.crt update
-apt-get -o Acquire::https::CaInfo=/run/machine-ca.crt install -y --no-install-recommends \
+apt-get -o Acquire::https::CaInfo=/run/machine-ca.crt install -y --no-install-recommends \\
+"""
+# Every host makes a host key of its own when it starts.
+RECIPE = f"""{_BEGIN}\
     openssh-server sudo python3 python3-venv python3-psutil python3-dev g++ libnuma1 procps iproute2 \
     ca-certificates util-linux libfaketime findutils tar
 update-ca-certificates
@@ -36,24 +39,35 @@ useradd --create-home --shell /bin/bash {USER}
 echo '{USER}:{PASSWORD}' | chpasswd
 python3 -m compileall -q /usr/lib/python3* || true
 """
+# A host with systemd as its first process. What looks for hardware, consoles and logins has nothing to do in a
+# container; at the end packages may start their daemons, as on any host.
+SYSTEMD = f"""{_BEGIN}\
+    systemd systemd-sysv dbus sudo python3 python3-apt iproute2 procps ca-certificates gpg gpg-agent
+update-ca-certificates
+systemctl mask systemd-udevd.service systemd-logind.service getty.target console-getty.service tmp.mount
+rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/*
+useradd --create-home --shell /bin/bash {USER}
+echo '{USER}:{PASSWORD}' | chpasswd
+python3 -m compileall -q /usr/lib/python3* || true
+"""
 _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
-def image(client: Any) -> str:
+def image(client: Any, recipe: str = RECIPE, suite: str = SUITE) -> str:
     """Tag of the image, which is built where it is absent. Raises NoEngineError."""
-    tag = f"labctl-test-host:{hashlib.sha256(RECIPE.encode()).hexdigest()[:12]}"
+    tag = f"labctl-test-host:{hashlib.sha256((suite + recipe).encode()).hexdigest()[:12]}"
     if not client.images.list(name=tag):
-        _install(client, _base(client), tag)
+        _install(client, _base(client, suite), tag, recipe, suite)
     return tag
 
 
-def _base(client: Any) -> str:
+def _base(client: Any, suite: str) -> str:
     """Debian's own image where a registry answers, else one from this machine's mirror of packages."""
     import docker
 
-    made = f"labctl-test-base:{SUITE}"
-    pulled = f"debian:{SUITE}-slim"
+    made = f"labctl-test-base:{suite}"
+    pulled = f"debian:{suite}-slim"
     for tag in (made, pulled):
         if client.images.list(name=tag):
             return tag
@@ -76,7 +90,7 @@ def _bootstrap(client: Any, repository: str, tag: str) -> None:
         command += ["--variant=minbase", f"--cache-dir={cache}", "--include=ca-certificates"]
         with (engine.STATE / "debootstrap.log").open("wb") as log:
             env = {**os.environ, "DPKG_FORCE": "unsafe-io"}
-            words = [*command, SUITE, root, apt.mirror(SUITE)]
+            words = [*command, tag, root, apt.mirror(tag)]
             done = subprocess.run(words, stdout=log, stderr=log, env=env, check=False)
         if done.returncode:
             raise engine.NoEngineError(f"debootstrap failed: see {log.name}")
@@ -93,7 +107,7 @@ def _packages() -> Path:
     return folder
 
 
-def _install(client: Any, base: str, tag: str) -> None:
+def _install(client: Any, base: str, tag: str, recipe: str, suite: str) -> None:
     import docker
 
     # Mounts and no volumes: those would be part of the image.
@@ -102,23 +116,24 @@ def _install(client: Any, base: str, tag: str) -> None:
         mounts.append(docker.types.Mount("/run/machine-ca.crt", str(_BUNDLE), type="bind", read_only=True))
     # The host's own network: what this machine reaches, the build reaches.
     labels = {engine.LABEL: engine.owner()}
-    build = client.containers.create(base, ["sh", "-c", RECIPE], network_mode="host", mounts=mounts, labels=labels)
+    build = client.containers.create(base, ["sh", "-c", recipe], network_mode="host", mounts=mounts, labels=labels)
     try:
-        build.put_archive("/", _machine_files())
+        build.put_archive("/", _machine_files(suite))
         build.start()
         code = build.wait(timeout=900)["StatusCode"]
         if code:
             end = build.logs(tail=20).decode(errors="replace")
-            raise engine.NoEngineError(f"the image of the test hosts could not be built ({code}):\n{end}")
-        build.commit(*tag.split(":"))
+            raise engine.NoEngineError(f"the image of the test hosts ({suite}) could not be built ({code}):\n{end}")
+        # A container inherits labels of its image: this one would name an owner who is gone.
+        build.commit(*tag.split(":"), changes=f"LABEL {engine.LABEL}=")
     finally:
         build.remove(force=True, v=True)
 
 
-def _machine_files() -> bytes:
+def _machine_files(suite: str) -> bytes:
     """This machine's package sources and extra certificates: its TLS may be signed anew, as in many companies."""
     files = {f"usr/local/share/ca-certificates/{path.name}": path.read_bytes() for path in _CERTIFICATES.glob("*.crt")}
-    sources = apt.sources(SUITE)
+    sources = apt.sources(suite)
     if sources:
         files["etc/apt/sources.list"] = sources.encode()
         files["etc/apt/sources.list.d/debian.sources"] = b""

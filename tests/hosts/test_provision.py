@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -43,6 +44,7 @@ fcntl.lockf(lock, fcntl.LOCK_EX)
 subprocess.run(["timeout", "90", "sh", "-c", "until pgrep -x apt-get; do sleep 0.02; done; sleep 1"])
 """
 # Everyone on this machine may sudo for the password, but for `other`, whom no rule names.
+_LEFT = "ls -d /root/.ansible* /home/*/.ansible* /tmp/* /var/tmp/* 2>/dev/null"
 _USERS = """
 useradd --create-home --shell /bin/bash twin
 useradd --create-home --shell /bin/bash other
@@ -126,8 +128,13 @@ def nothing_is_left(desk: Laptop, many: Machine, plain: Machine, deep: Machine) 
     assert not (desk.folder / "home" / ".ansible").exists()
     assert holders(desk.folder) == []
     for machine in (many, plain, deep):
-        assert machine.shell("ls -d /root/.ansible* /home/*/.ansible* /tmp/* /var/tmp/* 2>/dev/null", check=False) == ""
+        # A task that was under way when the line was hung up ends by itself, and takes its files away.
+        until(partial(_clean, machine), within=30)
         assert machine.shell(f"grep -rlF {MARK} /tmp /var /root /home /run /etc 2>/dev/null", check=False) == ""
+
+
+def _clean(machine: Machine) -> bool:
+    return machine.shell(_LEFT, check=False) == ""
 
 
 def processes(desk: Laptop) -> list[str]:
@@ -202,7 +209,12 @@ def typed(desk: Laptop, keys: list[tuple[str, str]], *words: str) -> tuple[int, 
                 os.write(master, left.pop(0)[1].encode())
         process.kill()
     os.close(master)
-    return process.wait(timeout=10), screen.replace("\r\n", "\n")
+    return process.wait(timeout=10), _plain(screen)
+
+
+def _plain(screen: str) -> str:
+    """What is on a screen without what only moves on it: the live rows are drawn again and again."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.replace("\r\n", "\n")).replace("\r", "\n")
 
 
 def lines_of(host: str, said: str) -> list[str]:
@@ -223,7 +235,7 @@ def test_each_of_several_hosts_is_told_of_for_itself(desk: Laptop, many: Machine
     names = ["lab", "other", "plain", "bare", "deep", "down"]
     code, said = piped(desk, "", "provision", ",".join(names), *TAGS)
     assert code == 7, said
-    for name in names:
+    for name in names[:-1]:
         assert lines_of(name, said), said
         assert all(TASK.match(line) for line in lines_of(name, said)), said
     # Nobody can be asked here; sudo says only for a password that `other` may not.
@@ -243,17 +255,17 @@ def test_each_of_several_hosts_is_told_of_for_itself(desk: Laptop, many: Machine
 def test_a_line_that_cannot_be_had(desk: Laptop) -> None:
     code, said = piped(desk, "", "provision", "down", *TAGS)
     assert code == 4, said
-    assert complaint("down", said) == (
-        "labctl: down cannot be reached: ssh: connect to host 127.0.0.1 port 1: Connection refused\n"
-        "  next: labctl doctor --host down"
-    )
+    # In the words of labctl's own session, as every other verb says it; Ansible was not even started.
+    assert "down cannot be reached at root@127.0.0.1 port 1" in complaint("down", said)
+    assert complaint("down", said).endswith("next: ssh -p 1 root@127.0.0.1 true")
+    assert not (desk.folder / ".labctl" / "logs" / "provision-down.log").exists()
     code, said = piped(desk, "", "provision", "down,stranger,changed,behind", *TAGS)
     assert code == 5, said
     assert complaint("stranger", said).endswith("next: labctl hosts trust stranger")
-    assert "is not the one that is known" in complaint("changed", said)
+    assert "has CHANGED" in complaint("changed", said)
     assert "next:" not in complaint("changed", said)
     # The key of the jump host, of which ssh itself says nothing.
-    assert complaint("root@", said).endswith("next: labctl hosts trust behind")
+    assert complaint("behind", said).endswith("next: labctl hosts trust behind")
 
 
 def test_a_wrong_password_and_a_user_who_may_not(desk: Laptop, many: Machine) -> None:
@@ -309,7 +321,7 @@ def test_an_empty_answer_goes_on_without_the_compiler_which_root_installs(desk: 
     code, screen = typed(desk, [], "provision", "lab,root", *TAGS)
     assert code == 0, screen
     assert len(re.findall(r"^(?:lab|root): \d+ tasks ok, 0 changed, in", screen, re.MULTILINE)) == 2
-    assert "sudo password" not in screen
+    assert "sudo password for" not in screen
 
 
 def test_ctrl_c_leaves_nothing_behind(desk: Laptop) -> None:
