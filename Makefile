@@ -30,7 +30,7 @@ lint: $(DEV)/.stamp ## style of Python, imports, Ansible, shell and Dockerfiles
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/lint-imports
 	cd ansible && PATH="$(CURDIR)/$(DEV)/bin:$$PATH" ANSIBLE_HOME="$(CURDIR)/.labctl/cache/ansible" ansible-lint --offline -q
-	$(DEV)/bin/shellcheck .ci/run $(BOOTSTRAP)
+	$(DEV)/bin/shellcheck .ci/run $(BOOTSTRAP) labctl/runner/probe.sh labctl/bundle/install-controller.sh
 	$(if $(wildcard images/Dockerfile),$(DEV)/bin/hadolint images/Dockerfile)
 
 types: $(DEV)/.stamp ## mypy --strict

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labctl.commands.options import print_table, project, say
+from labctl.commands.variables import extra
 from labctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from labctl.bundle import Contents
-    from labctl.bundle_parts import Parts
+    from labctl.bundle.parts import Parts
     from labctl.inventory import Host
 
 _MB = 1000**2
@@ -59,21 +60,20 @@ def bundle(
     Example: labctl bundle --for gpu1 --part-size 45MB
     """
     from labctl import bundle as making
-    from labctl import bundle_parts
-    from labctl.commands.provision import _extra
+    from labctl.bundle.parts import size
     from labctl.doctor import wishes
     from labctl.inventory import Host
 
     if (for_ is None) == (facts is None):
         raise UsageError("name the host: --for HOST, or --facts FILE for one that cannot be reached from here")
-    most = bundle_parts.size(part_size) if part_size else None
+    most = size(part_size) if part_size else None
     if for_ is not None:
         host = project().host(for_)
         name, found = for_, _look(host)
     else:
         name, found = _saved(facts or Path())
         host = Host(name=name, connection="ssh", lab_dir="", address=name)
-    values = {**making.defaults(), **host.vars, **_extra(extra_vars or [])}
+    values = {**making.defaults(), **host.vars, **extra(extra_vars or [])}
     what = making.contents(found, wishes.of(replace(host, vars=values)), controller=with_controller)
     folder = output or Path(f"bundle-{name}")
     say(_sentence(what, found))
@@ -129,10 +129,10 @@ def _sentence(what: Contents, facts: dict[str, Any]) -> str:
 
 
 def _would(what: Contents, folder: Path) -> None:
-    from labctl import bundle_parts
-    from labctl.bundle_wheels import missing
+    from labctl.bundle.parts import listed
+    from labctl.bundle.wheels import missing
 
-    there = bundle_parts.listed(folder)
+    there = listed(folder)
 
     def has(name: str, digests: frozenset[str]) -> bool:
         return there[name].sha256 in digests

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labctl.commands.options import HostArgument, JsonOption, Project, complain, print_json, project
+from labctl.commands.variables import extra
 from labctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def provision(
         playbook="verify" if verify else "reset" if reset else "provision",
         check=check,
         tags=tuple(filter(None, tags.split(","))),
-        extra={**_extra(extra_vars or []), **_actions(driver=driver, docker=docker)},
+        extra={**extra(extra_vars or []), **_actions(driver=driver, docker=docker)},
         bundle=bundle,
     )
     place = project()
@@ -75,33 +76,6 @@ def provision(
 def _actions(*, driver: bool, docker: bool) -> dict[str, str]:
     wanted = {"gpu_driver_action": driver, "container_runtime_action": docker}
     return {name: "install" for name, asked in wanted.items() if asked}
-
-
-def _extra(words: list[str]) -> dict[str, Any]:
-    """Variables from NAME=VALUE (YAML), @FILE or a mapping in YAML. Raises UsageError."""
-    import yaml
-
-    values: dict[str, Any] = {}
-    for word in words:
-        name, sign, text = word.partition("=")
-        try:
-            if word.startswith(("@", "{")):
-                told = yaml.safe_load(Path(word[1:]).read_text(encoding="utf-8") if word[0] == "@" else word)
-            else:
-                told = {name: _typed(text, yaml.safe_load(text))} if sign and name.isidentifier() else None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"--extra-vars {word}: {' '.join(str(error).split())}") from error
-        if not isinstance(told, dict):
-            raise UsageError(f"--extra-vars {word}: this is no NAME=VALUE, no @FILE with such, and no YAML mapping")
-        values |= told
-    if "lab_dir" in values:
-        raise UsageError("lab_dir is written in the inventory, where every verb of labctl finds it")
-    return values
-
-
-def _typed(text: str, value: Any) -> Any:
-    """What YAML makes of a text; but 3.10 stays what was written, which no number is."""
-    return text if isinstance(value, float) and repr(value) != text else value
 
 
 def _confirm(targets: list[Host]) -> None:
@@ -126,7 +100,7 @@ def _all(place: Project, targets: list[Host], order: Order, width: int | None = 
 
 
 def _asking(outcomes: list[Outcome[dict[str, Any]]]) -> list[Host]:
-    from labctl.provision import SudoPasswordNeeded
+    from labctl.provision.ends import SudoPasswordNeeded
 
     return [outcome.host for outcome in outcomes if isinstance(outcome.error, SudoPasswordNeeded)]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from labctl import fleet, follow, provision_log
+from labctl import fleet, follow
 from labctl.commands.board import Board
 from labctl.commands.options import complain_of, say
 from labctl.commands.remote import accompany, detached, telling, warm
@@ -86,7 +86,9 @@ class Start:
                 runs.forget(path)
                 self._release(line, remote_dir)
                 raise
-        provision_log.into_run(self.runs_dir.parent, line.host.name, path)
+        from labctl.provision import log  # with all of provision: not before the run has begun
+
+        log.into_run(self.runs_dir.parent, line.host.name, path)
         return where
 
     @staticmethod

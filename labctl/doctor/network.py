@@ -19,7 +19,8 @@ def verdicts(facts: Mapping[str, Any], host: str) -> Iterator[Verdict]:
     if get(facts, "network", "index", "answers") is True:
         yield Verdict("index", "ok", f"{endpoint or 'the package index'} answers: packages come from there")
     else:
-        fix = f"labctl bundle --for {host} && labctl provision {host} --bundle DIR  # or set PIP_INDEX_URL there"
+        bundle = f"labctl bundle --for {host} && labctl provision {host} --bundle bundle-{host}"
+        fix = f"{bundle}  # from where an index answers; or set PIP_INDEX_URL there"
         what = f"no answer from {endpoint or 'a package index'} ({why or 'unknown'}): packages must be brought"
         yield Verdict("index", "warn", what, fix)
     hub, why = text(facts, "network", "hub", "endpoint"), text(facts, "network", "hub", "why")

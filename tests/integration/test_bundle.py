@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl import assets, bundle, bundle_controller, bundle_parts, locks
-from labctl.bundle import Contents
-from labctl.bundle_wheels import Downloads, Target
+from labctl import assets, bundle, locks
+from labctl.bundle import Contents, controller
+from labctl.bundle.parts import listed
+from labctl.bundle.wheels import Downloads, Target
 from labctl.errors import TransferError, UsageError
 from tests.unit.test_bundle_parts import tree
 
@@ -102,19 +103,17 @@ def test_a_killed_download_goes_on_where_it_was(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", _KILLED, str(folder)], cwd=root, check=False)
     assert done.returncode == -9
-    there = set(bundle_parts.listed(folder))
+    there = set(listed(folder))
     assert there
     assert not (folder / "SHA256SUMS").exists()
     assert "not whole" in check(folder, code=1)
     told = make(folder, contents())
-    assert {f"wheels/{name}" for name in told} == {
-        n for n in bundle_parts.listed(folder) if n.startswith("wheels/")
-    } - there
+    assert {f"wheels/{name}" for name in told} == {n for n in listed(folder) if n.startswith("wheels/")} - there
     check(folder)
 
 
 def test_only_what_is_broken_comes_anew(copy: Path) -> None:
-    file = next(file for name, file in bundle_parts.listed(copy).items() if "psutil" in name)
+    file = next(file for name, file in listed(copy).items() if "psutil" in name)
     part = copy / file.parts[-1]
     part.write_bytes(b"x" * part.stat().st_size)
     assert f"{file.parts[-1]} was altered" in check(copy, code=1)
@@ -124,7 +123,7 @@ def test_only_what_is_broken_comes_anew(copy: Path) -> None:
 
 def test_a_changed_lock_drops_what_is_stale(copy: Path) -> None:
     assert make(copy, contents("idna", "sniffio")) == []
-    assert sorted(name.partition("-")[0] for name in bundle_parts.listed(copy)) == [
+    assert sorted(name.partition("-")[0] for name in listed(copy)) == [
         "lock.txt",
         "wheels/idna",
         "wheels/sniffio",
@@ -140,7 +139,7 @@ def test_a_second_run_changes_no_part(copy: Path) -> None:
 
 def test_wheels_are_for_the_other_machines_python(tmp_path: Path) -> None:
     make(tmp_path / "b", contents("markupsafe", python="3.12"))
-    [name] = [name for name in bundle_parts.listed(tmp_path / "b") if name.startswith("wheels/")]
+    [name] = [name for name in listed(tmp_path / "b") if name.startswith("wheels/")]
     assert "-cp312-" in name
 
 
@@ -200,10 +199,10 @@ def test_a_model_comes_along_and_its_links_are_followed(tmp_path: Path) -> None:
 
 
 def test_labctls_own_wheel_is_the_same_from_an_installed_one(tmp_path: Path) -> None:
-    wheel = bundle_controller.wheel(tmp_path / "a")
+    wheel = controller.wheel(tmp_path / "a")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    code = "import sys; from pathlib import Path; from labctl import bundle_controller as c; c.wheel(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from labctl.bundle import controller as c; c.wheel(Path(sys.argv[1]))"
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path / "b")], check=True, env=env, cwd=tmp_path)
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.glob("[ab]/*.whl")}

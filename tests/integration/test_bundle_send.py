@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl import bundle_send
+from labctl.bundle import send as sending
 from labctl.errors import TransferError
 from labctl.inventory import Host
 from labctl.sessions.local import LocalSession
@@ -48,16 +48,16 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_a_host_gets_what_it_needs_and_not_labctl_itself(folder: Path, host: Host) -> None:
-    place = bundle_send.send(Line(host), host, folder)
+    place = sending.send(Line(host), host, folder)
     assert place == f"{host.lab_dir}/bundle"
     CHECK.main([place])
     assert joined(Path(place)) == FILES
 
 
 def test_a_second_time_sends_nothing(folder: Path, host: Host) -> None:
-    CHECK.main([bundle_send.send(Line(host), host, folder)])
+    CHECK.main([sending.send(Line(host), host, folder)])
     again = Line(host)
-    bundle_send.send(again, host, folder)
+    sending.send(again, host, folder)
     assert again.puts == []
 
 
@@ -65,23 +65,23 @@ def test_a_cut_line_costs_what_had_not_come(folder: Path, host: Host) -> None:
     cut = Line(host)
     cut.left = 3
     with pytest.raises(TransferError, match="cut"):
-        bundle_send.send(cut, host, folder)
+        sending.send(cut, host, folder)
     line = Line(host)
-    place = bundle_send.send(line, host, folder)
+    place = sending.send(line, host, folder)
     assert not set(line.puts) & set(cut.puts)
     CHECK.main([place])
 
 
 def test_large_files_go_in_pieces_that_stay(folder: Path, host: Host, monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_send, "_PIECE", 300)
+    monkeypatch.setattr(sending, "_PIECE", 300)
     cut = Line(host)
     cut.left = 5
     with pytest.raises(TransferError, match="cut"):
-        bundle_send.send(cut, host, folder)
+        sending.send(cut, host, folder)
     assert any(name.isdecimal() for name in cut.puts)
     line, whole = Line(host), Line(replace(host, lab_dir=f"{host.lab_dir}2"))
-    place = bundle_send.send(line, host, folder)
-    bundle_send.send(whole, whole.host, folder)
+    place = sending.send(line, host, folder)
+    sending.send(whole, whole.host, folder)
     assert len(cut.puts) + len(line.puts) == len(whole.puts)
     assert not (Path(place) / ".pieces").exists()
     CHECK.main([place])
@@ -89,14 +89,14 @@ def test_large_files_go_in_pieces_that_stay(folder: Path, host: Host, monkeypatc
 
 
 def test_what_was_altered_there_is_named_and_then_sent_again(folder: Path, host: Host) -> None:
-    place = Path(bundle_send.send(Line(host), host, folder))
+    place = Path(sending.send(Line(host), host, folder))
     CHECK.main([str(place)])
     part = next(place.glob("part-*/b.whl.002"))
     part.write_bytes(b"B" * part.stat().st_size)
     with pytest.raises(SystemExit, match=r"b\.whl\.002 was altered"):
         CHECK.main([str(place)])
     line = Line(host)
-    bundle_send.send(line, host, folder)
+    sending.send(line, host, folder)
     assert line.puts == ["b.whl.002", "SHA256SUMS"]
     CHECK.main([str(place)])
     assert joined(place) == FILES
@@ -106,16 +106,16 @@ def test_what_was_altered_here_is_refused_by_name(folder: Path, host: Host) -> N
     part = next(folder.glob("part-*/b.whl.002"))
     part.write_bytes(b"B" * part.stat().st_size)
     with pytest.raises(TransferError, match=r"b\.whl\.002 is missing or was altered"):
-        bundle_send.send(Line(host), host, folder)
+        sending.send(Line(host), host, folder)
 
 
 def test_another_bundle_takes_the_place_of_the_first(folder: Path, host: Host, tmp_path: Path) -> None:
-    place = Path(bundle_send.send(Line(host), host, folder))
+    place = Path(sending.send(Line(host), host, folder))
     CHECK.main([str(place)])
     other = {"wheels/a.whl": FILES["wheels/a.whl"], "wheels/c.whl": b"c"}
     made(tmp_path / "c", 1000, other).finish(ABOUT, {})
     line = Line(host)
-    bundle_send.send(line, host, tmp_path / "c")
+    sending.send(line, host, tmp_path / "c")
     assert "a.whl" not in line.puts
     CHECK.main([str(place)])
     assert joined(place) == other
@@ -125,11 +125,11 @@ def test_another_bundle_takes_the_place_of_the_first(folder: Path, host: Host, t
 def test_a_local_host_uses_it_where_it_lies(folder: Path) -> None:
     here = Host(name="local", connection="local", lab_dir="/nowhere", address="localhost")
     line = Line(here)
-    assert bundle_send.send(line, here, folder) == str(folder.resolve())
+    assert sending.send(line, here, folder) == str(folder.resolve())
     assert line.puts == []
 
 
 def test_an_interrupted_bundle_is_not_sent(folder: Path, host: Host) -> None:
     (folder / "SHA256SUMS").unlink()
     with pytest.raises(TransferError, match="interrupted"):
-        bundle_send.send(Line(host), host, folder)
+        sending.send(Line(host), host, folder)

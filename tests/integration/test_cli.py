@@ -19,6 +19,8 @@ VERBS = (
     "hosts",
     "doctor",
     "provision",
+    "bundle",
+    "import",
     "run",
     "attach",
     "logs",

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from labctl import fleet, inventory, provision, provision_lock, provision_log, provision_runner
+from labctl import fleet, inventory, provision
 from labctl.commands import provision as verb
 from labctl.errors import HostKeyError, LabError, ProvisionError, UnreachableError, UsageError
-from labctl.provision import Order
+from labctl.provision import Order, lock, runner
+from labctl.provision import log as provision_log
+from labctl.provision.ends import SudoPasswordNeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -149,7 +151,7 @@ def test_each_of_several_hosts_has_its_own_end(source: Path) -> None:
 def test_two_at_once_on_one_host_are_one_too_many(source: Path) -> None:
     lines = Lines()
     refused = pytest.raises(ProvisionError, match=rf"local is being provisioned already by process {os.getpid()} ")
-    with provision_lock.held(source.parent / ".labctl" / "locks", "local"), refused:
+    with lock.held(source.parent / ".labctl" / "locks", "local"), refused:
         _provision(source, lines)
     assert lines == []
     _provision(source, lines, tags=("lab_runner",))
@@ -254,11 +256,11 @@ def test_a_password_travels_through_a_private_pipe_and_nowhere_else(
 ) -> None:
     seen: list[tuple[Any, list[str]]] = []
 
-    def run(playbook: provision_runner.Playbook, environment: dict[str, str], *_: object) -> int:
+    def run(playbook: runner.Playbook, environment: dict[str, str], *_: object) -> int:
         seen.append((playbook.variables, [*playbook.words, *environment.values()]))
         return 0
 
-    monkeypatch.setattr(provision_runner, "run", run)
+    monkeypatch.setattr(runner, "run", run)
     secret = 's3 {{ x }}"\\ü'  # noqa: S105 - made up
     provision.provision(
         [inventory.resolve("local", source)], Order(become_password=secret), source=source, show=Lines()
@@ -422,7 +424,7 @@ def test_one_hosts_failure_is_that_hosts_alone(
 
 @pytest.mark.usefixtures("three")
 def test_a_sudo_password_is_asked_for_once_and_only_for_those_who_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    need = provision.SudoPasswordNeeded("lacks g++")
+    need = SudoPasswordNeeded("lacks g++")
     recorded = Recorded({"a": [need, None], "b": [need, None], "c": [None]})
     assert _verb(recorded, monkeypatch, ["secret"]) == 0
     assert recorded.prompts == ["sudo password for me@a, you@b: "]
@@ -432,7 +434,7 @@ def test_a_sudo_password_is_asked_for_once_and_only_for_those_who_need_it(monkey
 
 @pytest.mark.usefixtures("three")
 def test_nobody_is_asked_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    need = provision.SudoPasswordNeeded("lacks libnuma")
+    need = SudoPasswordNeeded("lacks libnuma")
     recorded = Recorded({"a": [need, need], "b": [None], "c": [None]})
     assert _verb(recorded, monkeypatch, [""]) == ProvisionError.exit_code
     assert recorded.prompts == ["sudo password for me@a: "]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from labctl import assets, provision, provision_events
+from labctl import assets
+from labctl.provision import ends, events
 from tests.integration import roles
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ SUDO = {"missing": ["compiler"], "sudo_password": True}
 def test_where_sudo_wants_a_password_the_role_stops_before_anything_was_tried(source: Path, missing: str) -> None:
     said = _system_packages(source, {**SUDO, "missing": [missing]})
     assert not said.startswith("exit 0")
-    assert provision_events.NEED_PASSWORD.split(" : ")[1] in said
+    assert events.NEED_PASSWORD.split(" : ")[1] in said
     assert "give it with --ask-become-pass" in said
     assert "Try the sudo password" not in said
     assert "Install from" not in said
@@ -103,7 +104,7 @@ def test_a_password_of_the_inventory_is_tried_and_a_wrong_one_told(
     values = f"{variable}=wrong ansible_become_user=daemon system_packages_go_without=true"
     said = _system_packages(source, SUDO, "--extra-vars", values)
     assert not said.startswith("exit 0")
-    assert provision.TRY_PASSWORD.split(" : ")[1] in said
+    assert ends.TRY_PASSWORD.split(" : ")[1] in said
     assert "incorrect password attempt" in said
     assert "Install from the system's packages" not in said
 

@@ -23,7 +23,8 @@ from tests.integration.test_roles import source
 
 __all__ = ["source"]
 
-VERSION = "2.11.0+cu130"
+# What a CUDA build says of itself; its metadata may leave out the build, as on a rented H100.
+VERSION, PUBLIC = "2.11.0+cu130", "2.11.0"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 UV = Path(sys.executable).with_name("uv")
 
@@ -71,7 +72,8 @@ def torch_env(tmp_path: Path) -> Path:
     folder = tmp_path / "torch-env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
     site = folder / "lib" / f"python{HERE}" / "site-packages"
-    _write(site, "torch", VERSION)
+    _write(site, "torch", PUBLIC, "from torch.version import __version__\n")
+    (site / "torch" / "version.py").write_text(f"__version__ = {VERSION!r}\n", encoding="utf-8")
     _write(site, "older", "1.0")
     (site / "hidden").mkdir()
     (site / "hidden" / "deep.py").write_text("found = True\n", encoding="utf-8")
@@ -132,7 +134,7 @@ def test_a_torch_that_is_not_the_planned_one_is_told(source: Path, torch_env: Pa
     _with_uv(lab)
     site = torch_env / "lib" / f"python{HERE}" / "site-packages"
     shutil.rmtree(site / "torch")
-    shutil.rmtree(site / f"torch-{VERSION}.dist-info")
+    shutil.rmtree(site / f"torch-{PUBLIC}.dist-info")
     said = roles.play(source, ["python_env"], _plan(torch_env / "bin" / "python"))
     assert not said.startswith("exit 0")
     assert "set python_env_mode to uv" in said

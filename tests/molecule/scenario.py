@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SUITES = ("bookworm", "trixie")
 # `registry`: Ubuntu and Rocky, for a machine that reaches one.
+# vLLM's CPU build is for Python 3.11: Debian 13 has none, and uv fetches one only where GitHub is reached.
+NEED_PYTHON = ("python_env", "lab_runner")
 PLATFORMS = os.environ.get("LABCTL_MOLECULE_PLATFORMS", "debian")
 
 
@@ -27,14 +29,17 @@ def run(client: Any, name: str, folder: Path, **more: str) -> tuple[int, str]:
     env = {**os.environ, **_environment(client, name, folder), **more}
     configs = [word for part in ("base.yml", f"platforms/{PLATFORMS}.yml") for word in ("-c", str(HERE / part))]
     command = [str(Path(sys.executable).with_name("molecule")), *configs, "test", "-s", name, "--destroy", "always"]
+    if PLATFORMS == "debian" and name in NEED_PYTHON:
+        command += ["--platform-name", f"{env['LABCTL_MOLECULE_ID']}-debian12"]
     # The status of an interrupted or failed step is the truth; Molecule's own table may say otherwise.
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def _environment(client: Any, name: str, folder: Path) -> dict[str, str]:
-    text, _ = pip_conf()
-    (folder / "pip.conf").write_text(text)
+    # Folders of wheels lie on this machine alone.
+    lines = [line for line in pip_conf()[0].splitlines() if not line.startswith("find-links")]
+    (folder / "pip.conf").write_text("\n".join([*lines, ""]))
     tags = {f"LABCTL_IMAGE_{suite.upper()}": image.image(client, image.SYSTEMD, suite) for suite in SUITES}
     return {
         **(tags if PLATFORMS == "debian" else {}),

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 from packaging.metadata import Metadata
 
-from labctl import __version__, bundle_controller
+from labctl import __version__
+from labctl.bundle import controller
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
-    one, two = bundle_controller.wheel(tmp_path / "one"), bundle_controller.wheel(tmp_path / "two")
+    one, two = controller.wheel(tmp_path / "one"), controller.wheel(tmp_path / "two")
     assert one.name == two.name == f"labctl-{__version__}-py3-none-any.whl"
     assert one.read_bytes() == two.read_bytes()
 
 
 def test_it_holds_what_an_installed_labctl_needs(tmp_path: Path) -> None:
-    with zipfile.ZipFile(bundle_controller.wheel(tmp_path)) as archive:
+    with zipfile.ZipFile(controller.wheel(tmp_path)) as archive:
         names = set(archive.namelist())
         info = f"labctl-{__version__}.dist-info"
         metadata = Metadata.from_email(archive.read(f"{info}/METADATA"))
@@ -30,7 +31,7 @@ def test_it_holds_what_an_installed_labctl_needs(tmp_path: Path) -> None:
         "labctl/_bundled/ansible/playbooks/provision.yml",
         "labctl/_bundled/requirements.lock",
     } < names
-    assert {"labctl/install-controller.sh", "labctl/labs/offline.toml", "labctl/runner/probe.py"} < names
+    assert {"labctl/bundle/install-controller.sh", "labctl/labs/offline.toml", "labctl/runner/probe.py"} < names
     assert not [name for name in names if "__pycache__" in name]
     assert scripts == "[console_scripts]\nlabctl = labctl.cli:main\n"
     required = {one.name for one in metadata.requires_dist or []}
@@ -38,10 +39,10 @@ def test_it_holds_what_an_installed_labctl_needs(tmp_path: Path) -> None:
 
 
 def test_its_lock_is_the_projects_own() -> None:
-    assert "ansible==" in bundle_controller.lock()
+    assert "ansible==" in controller.lock()
 
 
 def test_the_script_is_for_one_python() -> None:
-    text = bundle_controller.script("3.12").decode()
+    text = controller.script("3.12").decode()
     assert "version=3.12\n" in text
     assert "@PYTHON@" not in text

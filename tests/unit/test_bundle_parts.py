@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl import bundle_parts
-from labctl.bundle_parts import Parts
+from labctl.bundle.parts import Parts, about, listed, size
 from labctl.errors import TransferError, UsageError
 from labctl.runner import rundir
 
@@ -32,7 +31,7 @@ def made(folder: Path, most: int | None, files: dict[str, bytes] | None = None) 
 
 def whole(folder: Path) -> dict[str, bytes]:
     """Every file out of its pieces."""
-    files = bundle_parts.listed(folder)
+    files = listed(folder)
     return {name: b"".join((folder / piece).read_bytes() for piece in file.parts) for name, file in files.items()}
 
 
@@ -46,13 +45,13 @@ def tree(folder: Path) -> dict[str, bytes]:
     [("45MB", 45_000_000), ("45 MiB", 47_185_920), ("1.5GB", 1_500_000_000), ("2gib", 2**31), ("2000000", 2_000_000)],
 )
 def test_a_size_is_read_as_it_is_written(text: str, amount: int) -> None:
-    assert bundle_parts.size(text) == amount
+    assert size(text) == amount
 
 
 @pytest.mark.parametrize("text", ["", "45", "45XB", "-3MB", "0GB", "1e9", "999KB", "MB", "٤٥MB"])
 def test_an_odd_or_tiny_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="45MB"):
-        bundle_parts.size(text)
+        size(text)
 
 
 def test_no_part_is_larger_than_asked_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -69,7 +68,7 @@ def test_no_part_is_larger_than_asked_and_nothing_is_lost(tmp_path: Path) -> Non
 
 def test_without_a_size_there_is_one_part(tmp_path: Path) -> None:
     made(tmp_path / "b", None).finish(ABOUT, {})
-    assert bundle_parts.listed(tmp_path / "b")["wheels/b.whl"].parts == ("part-01/b.whl",)
+    assert listed(tmp_path / "b")["wheels/b.whl"].parts == ("part-01/b.whl",)
 
 
 def test_the_sums_name_every_file_but_themselves(tmp_path: Path) -> None:
@@ -79,16 +78,16 @@ def test_the_sums_name_every_file_but_themselves(tmp_path: Path) -> None:
     there = tree(folder)
     del there["SHA256SUMS"]
     assert sums == {name: hashlib.sha256(data).hexdigest() for name, data in there.items()}
-    assert bundle_parts.about(folder)["for"] == {"python": "3.11"}
+    assert about(folder)["for"] == {"python": "3.11"}
 
 
 def test_a_second_run_keeps_what_is_whole_and_names_what_is_broken(tmp_path: Path) -> None:
     folder = tmp_path / "b"
     made(folder, 1000).finish(ABOUT, {})
-    piece = folder / bundle_parts.listed(folder)["wheels/b.whl"].parts[1]
+    piece = folder / listed(folder)["wheels/b.whl"].parts[1]
     piece.write_bytes(b"B" + piece.read_bytes()[1:])
     (folder / "part-01" / "left-over").write_bytes(b"half a file")
-    kept = folder / bundle_parts.listed(folder)["wheels/a.whl"].parts[0]
+    kept = folder / listed(folder)["wheels/a.whl"].parts[0]
     before = kept.stat()
     parts = Parts(folder, 1000)
     assert parts.load() == ["wheels/b.whl"]
@@ -98,7 +97,7 @@ def test_a_second_run_keeps_what_is_whole_and_names_what_is_broken(tmp_path: Pat
     assert not (folder / "part-01" / "left-over").exists()
     # It is not whole meanwhile, and says so.
     with pytest.raises(TransferError, match="interrupted"):
-        bundle_parts.about(folder)
+        about(folder)
 
 
 def test_what_was_in_place_when_it_was_killed_is_known(tmp_path: Path) -> None:
@@ -160,9 +159,9 @@ def test_a_bundle_of_a_newer_labctl_is_refused(tmp_path: Path) -> None:
     told = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**told, "schema": 2}))
     with pytest.raises(TransferError, match="newer labctl"):
-        bundle_parts.about(folder)
+        about(folder)
 
 
 def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
     with pytest.raises(TransferError, match="no bundle"):
-        bundle_parts.about(tmp_path)
+        about(tmp_path)

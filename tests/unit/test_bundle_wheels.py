@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labctl.bundle_wheels import Target, fits, missing
+from labctl.bundle.wheels import Target, fits, missing
 from labctl.locks import Entry
 
 JAMMY = Target("3.12", "x86_64", "2.35")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from labctl.provision_events import PATIENCE_S, Failure, Progress, read
+from labctl.provision.events import PATIENCE_S, Failure, Progress, read
 
 STATS = {"ok": 3, "changed": 1, "failed": 0, "skipped": 2, "rescued": 0}
 

@@ -67,10 +67,11 @@ def files(folder: str) -> dict[str, dict[str, Any]]:
         told = json.load(handle)
     if told.get("schema") != 1:
         raise RefusedError(f"{LIST} has schema {told.get('schema')!r}; this program reads 1")
-    for name, row in told["files"].items():
+    listed: dict[str, dict[str, Any]] = told["files"]
+    for name, row in listed.items():
         if not plain(name) or not all(map(plain, row["parts"])):
             raise RefusedError(f"{LIST} names the unsafe path {name!r}")
-    return told["files"]
+    return listed
 
 
 def state(path: str) -> list[int] | None:

@@ -11,8 +11,21 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import site
 import sys
+
+
+def version(origin: str | None) -> str | None:
+    """As PyTorch itself says it (2.11.0+cu130), where its metadata may leave out the build (2.11.0)."""
+    try:
+        with open(os.path.join(os.path.dirname(origin or ""), "version.py"), encoding="utf-8") as handle:
+            found = re.search(r"^__version__[^=\n]*=\s*['\"]([^'\"]+)", handle.read(), re.MULTILINE)
+        if found:
+            return found[1]
+        return importlib.metadata.version("torch")
+    except (OSError, importlib.metadata.PackageNotFoundError):
+        return None
 
 
 def torch() -> dict[str, str | None] | None:
@@ -20,11 +33,7 @@ def torch() -> dict[str, str | None] | None:
     spec = importlib.util.find_spec("torch")
     if spec is None:
         return None
-    try:
-        version = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        version = None
-    return {"version": version, "file": os.path.realpath(spec.origin) if spec.origin else None}
+    return {"version": version(spec.origin), "file": os.path.realpath(spec.origin) if spec.origin else None}
 
 
 def offer() -> dict[str, object]:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl import __version__, assets, bundle_controller, locks, plan
-from labctl.bundle_parts import CHECK, INSTALL, Parts
-from labctl.bundle_wheels import Downloads, Target, missing
+from labctl import __version__, assets, locks, plan
+from labctl.bundle import controller as itself
+from labctl.bundle.parts import CHECK, INSTALL, Parts
+from labctl.bundle.wheels import Downloads, Target, missing
 from labctl.errors import TransferError, UsageError
 from labctl.runner import rundir
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _OLDEST_GLIBC = "2.28"
 _OWN = (3, 11)  # the oldest Python that labctl runs on
 _HIDDEN = re.compile(r"(^|/)\.")
-_WHEELS, _CONTROLLER = "wheels", bundle_controller.FOLDER
+_WHEELS, _CONTROLLER = "wheels", itself.FOLDER
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def contents(facts: Mapping[str, Any], wishes: Mapping[str, Any], *, controller:
     uv = locks.parse((folder / "uv.txt").read_text(encoding="utf-8"))
     lacks = plan.lacking(facts, made)
     own = Target(_own_python(facts, made["python"]), target.arch, glibc) if controller else None
-    entries = locks.parse(bundle_controller.lock()) if own else []
+    entries = locks.parse(itself.lock()) if own else []
     return Contents(
         plan=made,
         target=target,
@@ -137,8 +138,8 @@ def fill(parts: Parts, what: Contents, index: str, tell: Callable[[str, int], No
         _place(parts, _CONTROLLER, Downloads(_scratch(parts, _CONTROLLER), what.controller, "").fetch(own), tell)
     _text(parts, "lock.txt", what.lock.encode())
     if what.controller is not None:
-        _text(parts, bundle_controller.LOCK, bundle_controller.lock().encode())
-        _file(parts, f"{_CONTROLLER}/{{}}", bundle_controller.wheel(parts.incoming))
+        _text(parts, itself.LOCK, itself.lock().encode())
+        _file(parts, f"{_CONTROLLER}/{{}}", itself.wheel(parts.incoming))
 
 
 def _scratch(parts: Parts, name: str) -> Path:
@@ -234,14 +235,14 @@ def finish(parts: Parts, what: Contents, more: Iterable[str]) -> list[str]:
     _, _, wheels = lacking(parts, what)
     kept = {*wheels, *more, "lock.txt"}
     if what.controller is not None:
-        kept |= {bundle_controller.LOCK, *(name for name in parts.files if name.startswith(f"{_CONTROLLER}/labctl-"))}
+        kept |= {itself.LOCK, *(name for name in parts.files if name.startswith(f"{_CONTROLLER}/labctl-"))}
     if what.python is not None:
         kept |= {name for name in parts.files if name.startswith(f"python/cpython-{what.python}.")}
     dropped = parts.only(kept)
     check = assets.folder("ansible") / "roles" / "bundle" / "files" / CHECK
     loose = {CHECK: check.read_bytes()}
     if what.controller is not None:
-        loose[INSTALL] = bundle_controller.script(what.controller.python)
+        loose[INSTALL] = itself.script(what.controller.python)
     parts.finish(what.about(), loose)
     return dropped
 

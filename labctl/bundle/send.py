@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from labctl import bundle_parts
+from labctl.bundle import parts
 from labctl.errors import TransferError
 from labctl.runner import rundir
 
@@ -43,7 +43,7 @@ def send(session: Session, host: Host, folder: Path) -> str:
     Raises TransferError where the bundle is not whole here, was altered, or could not be written there,
     UnreachableError.
     """
-    bundle_parts.about(folder)
+    parts.about(folder)
     if host.connection == "local":
         return str(folder.resolve())
     there = _There(session, host, f"{host.lab_dir}/{_FOLDER}")
@@ -52,21 +52,21 @@ def send(session: Session, host: Host, folder: Path) -> str:
         have = there.checksums()
         lacks = {name: digest for name, digest in wanted.items() if have.get(name) != digest}
         _check(folder, lacks)
-        there.remove([bundle_parts.SUMS, *(name for name in have if name not in wanted)])
+        there.remove([parts.SUMS, *(name for name in have if name not in wanted)])
         for name, digest in lacks.items():
             there.put(folder / name, name, digest)
         # Last: with it the bundle there is whole.
-        session.put((folder / bundle_parts.SUMS).read_bytes(), f"{there.place}/{bundle_parts.SUMS}")
+        session.put((folder / parts.SUMS).read_bytes(), f"{there.place}/{parts.SUMS}")
         there.remove([_PIECES])
     return there.place
 
 
 def _wanted(folder: Path) -> dict[str, str]:
     """{path: checksum} of what a host gets: all but what only labctl itself needs."""
-    sums = rundir.manifest((folder / bundle_parts.SUMS).read_text(encoding="utf-8"))
-    files = bundle_parts.listed(folder)
+    sums = rundir.manifest((folder / parts.SUMS).read_text(encoding="utf-8"))
+    files = parts.listed(folder)
     own = {piece for name, file in files.items() if name.startswith("controller/") for piece in file.parts}
-    return {name: digest for name, digest in sums.items() if name not in {*own, bundle_parts.INSTALL}}
+    return {name: digest for name, digest in sums.items() if name not in {*own, parts.INSTALL}}
 
 
 def _check(folder: Path, sums: dict[str, str]) -> None:
@@ -95,8 +95,8 @@ class _There:
         sizes = {entry.path: entry.size for entry in self._session.walk(self.place) or [] if entry.regular}
         if _SEEN not in sizes or any(sizes.get(name) != (folder / name).stat().st_size for name in wanted):
             return False
-        sums = self._session.read(f"{self.place}/{bundle_parts.SUMS}", limit=_LISTED_BYTES)
-        return sums == (folder / bundle_parts.SUMS).read_bytes()
+        sums = self._session.read(f"{self.place}/{parts.SUMS}", limit=_LISTED_BYTES)
+        return sums == (folder / parts.SUMS).read_bytes()
 
     def checksums(self) -> dict[str, str]:
         """{path: sha256} of what is there."""

@@ -12,8 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labctl import provision_tether
 from labctl.fleet import LeftError
+from labctl.provision import tether
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,8 +65,8 @@ def run(
         quiet=True,
     )
     config.prepare()
-    tether = [sys.executable, "-I", "-S", provision_tether.__file__, str(os.getpid())]
-    config.command[:1] = [*tether, str(playbook.program)]
+    tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid())]
+    config.command[:1] = [*tied, str(playbook.program)]
     config.env = _environment(environment, config.env)
     end = _End(leave)
 

@@ -65,7 +65,7 @@ class HostLog:
         self._facts.flush()
 
     def result(self, event: dict[str, Any]) -> None:
-        """The facts of a task that ended (see provision_events.read)."""
+        """The facts of a task that ended (see events.read)."""
         facts = {name: event[name] for name in ("role", "status", "seconds")}
         task = event["task"].removeprefix(f"{event['role']} : ")
         self.fact(event="task", task=task, **facts, message=" ".join(self._mask(event["msg"]).split())[:_SAID])

@@ -1,4 +1,4 @@
-"""Starts a program that ends where labctl ends: ``python -I -S provision_tether.py PARENT PROGRAM WORDS...``.
+"""Starts a program that ends where labctl ends: ``python -I -S tether.py PARENT PROGRAM WORDS...``.
 
 ansible-runner gives Ansible a terminal and a session of its own, so that no closed terminal and no kill of labctl
 reaches it: it would wait for ever for somebody to read what it says.

@@ -1,0 +1,35 @@
+"""Variables of the roles, as the command line gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from labctl.errors import UsageError
+
+
+def extra(words: list[str]) -> dict[str, Any]:
+    """Variables from NAME=VALUE (YAML), @FILE or a mapping in YAML. Raises UsageError."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        try:
+            if word.startswith(("@", "{")):
+                told = yaml.safe_load(Path(word[1:]).read_text(encoding="utf-8") if word[0] == "@" else word)
+            else:
+                told = {name: _typed(text, yaml.safe_load(text))} if sign and name.isidentifier() else None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"--extra-vars {word}: {' '.join(str(error).split())}") from error
+        if not isinstance(told, dict):
+            raise UsageError(f"--extra-vars {word}: this is no NAME=VALUE, no @FILE with such, and no YAML mapping")
+        values |= told
+    if "lab_dir" in values:
+        raise UsageError("lab_dir is written in the inventory, where every verb of labctl finds it")
+    return values
+
+
+def _typed(text: str, value: Any) -> Any:
+    """What YAML makes of a text; but 3.10 stays what was written, which no number is."""
+    return text if isinstance(value, float) and repr(value) != text else value
