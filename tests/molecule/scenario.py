@@ -17,32 +17,34 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SUITES = ("bookworm", "trixie")
+SUITES = {"debian12": "bookworm", "debian13": "trixie"}
 # `registry`: Ubuntu and Rocky, for a machine that reaches one.
-# vLLM's CPU build is for Python 3.11: Debian 13 has none, and uv fetches one only where GitHub is reached.
-NEED_PYTHON = ("python_env", "lab_runner")
 PLATFORMS = os.environ.get("LABCTL_MOLECULE_PLATFORMS", "debian")
 
 
-def run(client: Any, name: str, folder: Path, **more: str) -> tuple[int, str]:
-    """Its exit status and all it printed; ``folder`` takes its state. What it made is removed in any case."""
-    env = {**os.environ, **_environment(client, name, folder), **more}
+def run(client: Any, name: str, system: str, folder: Path, **more: str) -> tuple[int, str]:
+    """Its exit status and all it printed, on debian12 or debian13 (or all systems of a registry).
+
+    ``folder`` takes its state. What it made is removed in any case.
+    """
+    env = {**os.environ, **_environment(client, name, system, folder), **more}
     configs = [word for part in ("base.yml", f"platforms/{PLATFORMS}.yml") for word in ("-c", str(HERE / part))]
     command = [str(Path(sys.executable).with_name("molecule")), *configs, "test", "-s", name, "--destroy", "always"]
-    if PLATFORMS == "debian" and name in NEED_PYTHON:
-        command += ["--platform-name", f"{env['LABCTL_MOLECULE_ID']}-debian12"]
+    if PLATFORMS == "debian":
+        command += ["--platform-name", f"{env['LABCTL_MOLECULE_ID']}-{system}"]
     # The status of an interrupted or failed step is the truth; Molecule's own table may say otherwise.
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-def _environment(client: Any, name: str, folder: Path) -> dict[str, str]:
+def _environment(client: Any, name: str, system: str, folder: Path) -> dict[str, str]:
     # Folders of wheels lie on this machine alone.
     lines = [line for line in pip_conf()[0].splitlines() if not line.startswith("find-links")]
     (folder / "pip.conf").write_text("\n".join([*lines, ""]))
-    tags = {f"LABCTL_IMAGE_{suite.upper()}": image.image(client, image.SYSTEMD, suite) for suite in SUITES}
+    # The other system's image is not looked at.
+    tag = image.image(client, image.SYSTEMD, SUITES[system]) if PLATFORMS == "debian" else ""
     return {
-        **(tags if PLATFORMS == "debian" else {}),
+        **{f"LABCTL_IMAGE_{suite.upper()}": tag for suite in SUITES.values()},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MOLECULE_GLOB": str(HERE / "*" / "molecule.yml"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(folder / "molecule"),
