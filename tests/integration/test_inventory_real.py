@@ -46,7 +46,7 @@ def test_the_pins_are_there_and_a_host_wins_over_them(source: Path) -> None:
     (source.parent / "host_vars" / "local.yml").write_text('vllm_python: "3.12"\n', encoding="utf-8")
     found = inventory.hosts(source)
     assert set(found) == {"local", "gpu1"}
-    assert found["local"].vars["vllm_version"] == "0.32.0"
+    assert found["local"].vars["vllm_version"] == "auto"
     assert found["local"].vars["vllm_python"] == "3.12"
     gpu = found["gpu1"]
     assert (gpu.address, gpu.port, gpu.user, gpu.lab_dir) == ("203.0.113.7", 2222, "me", "/data/lab")
