@@ -167,4 +167,10 @@ def test_a_host_without_python(laptop: Laptop, machine: Callable[..., Machine]) 
     said = laptop("doctor", "--host", "nopython", code=1)
     assert "no Python" in said
     assert "apt-get install" in said
+    # Its packages say that there is one; without them, provision installs it.
     assert "apt-get install python3" in laptop("provision", "nopython", code=7)
+    names = "dpkg-query --show --showformat='${Package}\\n' 'python3*' 'libpython3*' | xargs dpkg --force-all --purge"
+    # Scripts that want the Python that is gone stand in the way.
+    host.shell(f"find /var/lib/dpkg/info -name '*python3*rm' -delete; {names}")
+    assert "Install a Python for Ansible" in laptop("provision", "nopython", "--tags", "system_packages", timeout=600)
+    assert "package python3" in host.shell(f"cat {host.lab_dir}/placed/*.txt")

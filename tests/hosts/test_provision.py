@@ -246,7 +246,8 @@ def test_each_of_several_hosts_is_told_of_for_itself(desk: Laptop, many: Machine
     assert "Neither root nor passwordless sudo is at hand" in complaint("plain", said)
     assert "Run as root, then provision again: apt-get install libnuma1\n" in complaint("plain", said)
     assert "This host has no Python 3.8 or newer" in complaint("bare", said)
-    assert "Run as root there, then provision again: apt-get install python3\n" in complaint("bare", said)
+    # Its packages say that there is one, so that installing it changes nothing.
+    assert "Run as root there, then provision again: apt-get install python3 (tried: " in complaint("bare", said)
     assert "down cannot be reached" in complaint("down", said)
     # Behind a jump host, with a greeting and without SFTP; where nothing is missing, sudo's password is no matter.
     assert re.search(r"^deep: \d+ tasks ok, 0 changed, in", said, re.MULTILINE)
@@ -288,7 +289,7 @@ def test_a_password_installs_and_is_seen_nowhere_while_the_host_updates_itself(d
     with Watch() as watch:
         code, said = piped(desk, f"{PASSWORD}\n", "provision", "lab", "-K", *TAGS)
     assert code == 0, said
-    assert re.search(r"^lab: \d+ tasks ok, 1 changed, in", said, re.MULTILINE)
+    assert re.search(r"^lab: \d+ tasks ok, [1-9]\d* changed, in", said, re.MULTILINE)
     assert many.shell("ldconfig -p | grep libnuma")
     assert "RETRYING" in (desk.folder / ".labctl" / "logs" / "provision-lab.log").read_text()
     assert any(words.startswith("sudo -H -S") for words in watch.seen), "the host's processes were looked at too"
@@ -316,7 +317,7 @@ def test_an_empty_answer_goes_on_without_the_compiler_which_root_installs(desk: 
     assert screen.count("sudo password for lab@lab: ") == 1
     assert not re.search("^ ", screen, re.MULTILINE), "each line tells its host, the second time too"
     assert "vLLM will run in eager mode: this host lacks g++" in screen
-    assert re.search(r"^root: \d+ tasks ok, 1 changed, in", desk("provision", "root", *TAGS), re.MULTILINE)
+    assert re.search(r"^root: \d+ tasks ok, [1-9]\d* changed, in", desk("provision", "root", *TAGS), re.MULTILINE)
     many.shell("command -v g++")
     code, screen = typed(desk, [], "provision", "lab,root", *TAGS)
     assert code == 0, screen

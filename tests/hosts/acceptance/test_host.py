@@ -93,5 +93,5 @@ def test_nobody_else_looks_into_the_runs(host: Any, lab: str, card: dict[str, An
 
 def test_ansible_leaves_nothing(host: Any) -> None:
     names = "-name 'ansible-tmp-*' -o -name 'ansible_*payload*' -o -name 'ansible-local-*'"
-    left = host.check_output(f"find /tmp /var/tmp ~/.ansible {names} 2>/dev/null || true")
+    left = host.check_output(f"find /tmp /var/tmp ~/.ansible -maxdepth 2 \\( {names} \\) 2>/dev/null || true")
     assert left.splitlines() == []
