@@ -15,6 +15,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -46,7 +47,9 @@ _MAGIC: tuple[tuple[bytes, Callable[..., Any]], ...] = (
 )
 # What makes a folder a run.
 _MARKS = frozenset({rundir.SPEC, rundir.RECORD})
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, EOFError, ValueError)
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError, ValueError)
+# zipfile's own words for a method, a version or a password that it does not know.
+_BROKEN = (*_DAMAGED, NotImplementedError, RuntimeError)
 
 
 class Taken(NamedTuple):

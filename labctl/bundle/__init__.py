@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from labctl import __version__, assets, locks, plan
 from labctl.bundle import controller as itself
 from labctl.bundle.parts import CHECK, INSTALL, Parts
-from labctl.bundle.wheels import Downloads, Target, missing
+from labctl.bundle.wheels import Downloads, Target, glibc, missing
 from labctl.errors import TransferError, UsageError
+from labctl.plan.facts import get
 from labctl.runner import rundir
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from labctl.locks import Entry
 
-# What every wheel of the locks runs on, for facts that do not tell.
-_OLDEST_GLIBC = "2.28"
 _OWN = (3, 11)  # the oldest Python that labctl runs on
 _HIDDEN = re.compile(r"(^|/)\.")
 _WHEELS, _CONTROLLER = "wheels", itself.FOLDER
@@ -62,14 +61,12 @@ def contents(facts: Mapping[str, Any], wishes: Mapping[str, Any], *, controller:
     if made["mode"] == "conda":
         what = "a bundle holds wheels, no packages of conda, which python_env_mode conda needs"
         raise UsageError(what, "labctl bundle ... -e python_env_mode=uv")
-    libc = facts.get("libc")
-    glibc = str((libc.get("version") if isinstance(libc, dict) else None) or _OLDEST_GLIBC)
-    target = Target(made["python"], "x86_64", glibc)
+    target = Target(made["python"], "x86_64", glibc(get(facts, "libc", "version")))
     folder = assets.folder("ansible") / "locks"
     lock = locks.filtered((folder / made["lock"]).read_text(encoding="utf-8"), made)
     uv = locks.parse((folder / "uv.txt").read_text(encoding="utf-8"))
     lacks = plan.lacking(facts, made)
-    own = Target(_own_python(facts, made["python"]), target.arch, glibc) if controller else None
+    own = Target(_own_python(facts, made["python"]), target.arch, target.glibc) if controller else None
     entries = locks.parse(itself.lock()) if own else []
     return Contents(
         plan=made,

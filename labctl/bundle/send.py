@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from labctl.bundle import parts
@@ -21,6 +22,8 @@ _PIECES = ".pieces"
 _LISTED, _WHERE = ".have", ".where"
 # check_bundle.py leaves it where all was right, and takes it away where something was not.
 _SEEN = "joined/.seen.json"
+# What the host says of itself goes into commands and to Ansible: no more than a folder's plain name.
+_PLAIN = re.compile(r"/[\w./@+~ -]*")
 _LISTED_BYTES = 16 * 1024**2
 _WORK_S = 1800.0
 # What a host found goes into a file: what it prints is for people.
@@ -89,6 +92,9 @@ class _There:
         self.place = (found or b"").decode(errors="replace").removesuffix("\n")
         if not self.place.startswith("/"):
             raise TransferError(f"{host.name}: where {place} lies could not be found out")
+        if not _PLAIN.fullmatch(self.place):
+            what = f"{host.name}: {place} is {self.place!r} there, which a bundle's folder cannot be called"
+            raise TransferError(what, "set lab_dir to a folder of letters, digits and . _ - + @ ~")
 
     def holds(self, folder: Path, wanted: dict[str, str]) -> bool:
         """Whether the same bundle is there, whole, and was found right by the host after it came."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # 25.1 is the first that goes on with a broken download by itself.
 _PIP = "pip>=25.1"
 _OLDEST_GLIBC = 5  # manylinux1
+# What every wheel of the locks runs on, for facts that do not tell.
+_COMMON_GLIBC = "2.28"
 # PEP 513, 571, 599: names from before the version of glibc stood in the tag.
 _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _AT_ONCE = 4
@@ -63,6 +65,12 @@ class Target:
         own, platforms = f"cp{major}{minor}", self.platforms()
         exact = cpython_tags((major, minor), abis=[own], platforms=platforms)
         return frozenset([*exact, *compatible_tags((major, minor), interpreter=own, platforms=platforms)])
+
+
+def glibc(told: object) -> str:
+    """``2.36`` out of what facts tell; every version below it becomes a tag, so that no wild one is taken."""
+    found = re.match(r"2\.[0-9]{1,2}(?![0-9])", str(told))
+    return found[0] if found else _COMMON_GLIBC
 
 
 def digests(entry: Entry) -> frozenset[str]:
@@ -106,7 +114,10 @@ class Downloads:
         folder = self._scratch / "pip"
         translate = assets.folder("ansible") / "roles" / "python_env" / "files" / "pip_to_uv.py"
         uv = [sys.executable, str(translate), str(Path(sys.executable).with_name("uv"))]
-        done = _run([*uv, "pip", "install", "--quiet", "--target", str(folder), "--python", sys.executable, _PIP])
+        # No cache: labctl leaves nothing in the home directory.
+        done = _run(
+            [*uv, "pip", "install", "--quiet", "--no-cache", "--target", str(folder), "--python", sys.executable, _PIP]
+        )
         self._room(done)
         if done.returncode:
             raise TransferError(f"no index could be asked for pip, which downloads the wheels: {_end(done.stderr)}")

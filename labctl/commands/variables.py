@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
+from labctl import assets
 from labctl.errors import UsageError
 
 
@@ -27,7 +29,31 @@ def extra(words: list[str]) -> dict[str, Any]:
         values |= told
     if "lab_dir" in values:
         raise UsageError("lab_dir is written in the inventory, where every verb of labctl finds it")
+    for name in values:
+        _need_known(name)
     return values
+
+
+def _need_known(name: str) -> None:
+    """Raise UsageError for a variable that no role takes: a misspelt one would be passed over in silence."""
+    known = _known()
+    if name in known or name.startswith("ansible_"):
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    nearest = f"; nearest: {near[0]}" if near else ""
+    raise UsageError(f"--extra-vars: no role takes a variable {name!r}{nearest}")
+
+
+def _known() -> set[str]:
+    """What group_vars/all.yml sets, and what the roles' argument_specs name."""
+    import yaml
+
+    ansible = assets.folder("ansible")
+    found = set(yaml.safe_load((ansible / "group_vars" / "all.yml").read_text(encoding="utf-8")))
+    for path in ansible.glob("roles/*/meta/argument_specs.yml"):
+        specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+        found |= {name for spec in specs.values() for name in spec.get("options") or {}}
+    return found
 
 
 def _typed(text: str, value: Any) -> Any:

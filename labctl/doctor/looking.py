@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import zlib
 from importlib import resources
@@ -29,7 +30,13 @@ _PYTHONS = (
     "python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python3.7 python3.6 "
     '/usr/bin/python3 /usr/libexec/platform-python /opt/conda/bin/python3 /venv/main/bin/python3 "$1/env/bin/python"'
 )
-_EACH = f'for python in {_PYTHONS}; do "$python" -I -c "{_NEW_ENOUGH}" >/dev/null 2>&1 || continue;'
+# One that hangs (its folder on a dead mount, say) is passed by; a system without `timeout` has to wait.
+_EACH = (
+    'soon="timeout -s KILL 2"; $soon true 2>/dev/null || soon=; '
+    f'for python in {_PYTHONS}; do $soon "$python" -I -c "{_NEW_ENOUGH}" >/dev/null 2>&1 || continue;'
+)
+# A name goes into commands to be pasted, and into the name of a folder.
+_NAME = re.compile(r"\w[\w.-]*")
 # The program is an argument: nothing is written on the host, and a full disk is no obstacle.
 _BY_PYTHON = f'{_EACH} exec "$python" -I -c "{_UNPACK}" "$1" - "$2"; done; exit {_NO_PYTHON}'
 _BY_SHELL = 'script=$(printf %b "$2"); eval "$script"'
@@ -97,7 +104,7 @@ def _saved(held: object) -> tuple[str, dict[str, Any]] | None:
     if not isinstance(facts, dict) or not isinstance(facts.get("schema"), int):
         return None
     name = held.get("host") if isinstance(held, dict) and facts is not held else facts.get("hostname")
-    return name if isinstance(name, str) and name else "HOST", facts
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else "HOST", facts
 
 
 def by_hand() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from labctl.doctor.verdict import GIB, Verdict, install, is_root, number, root
@@ -30,8 +31,9 @@ def verdicts(facts: Facts, host: str, variant: str, room: int) -> Iterator[Verdi
         yield _libnuma(facts)
         yield _lscpu(facts)
     yield _compiler(facts)
+    place = shlex.quote(text(facts, "disk", "path") or ".")
     yield _at_least("disk", number(facts, "disk", "free"), room, "free where the lab lies", fatal=True)._replace(
-        fix=f"df -h {text(facts, 'disk', 'path') or '.'}  # free some, or set lab_dir to a folder on a larger disk"
+        fix=f"df -h {place}  # free some, or set lab_dir to a folder on a larger disk"
     )
     yield _memory(facts)
     yield _shm(facts)
@@ -143,7 +145,8 @@ def _logout(facts: Facts) -> Iterator[Verdict]:
     if is_root(facts) or get(facts, "logind", "linger") is True:
         yield Verdict("logout", "ok", "processes of this user outlive the log-out")
     elif get(facts, "logind", "kill_user_processes") is True:
-        user = text(facts, "user", "name") or "$USER"
+        name = text(facts, "user", "name")
+        user = shlex.quote(name) if name else "$USER"
         what = "KillUserProcesses=yes: systemd kills a run as soon as the line that started it is closed"
         yield Verdict("logout", "fail", what, root(facts, f"loginctl enable-linger {user}"))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from labctl.doctor.verdict import Verdict, root
@@ -70,7 +71,7 @@ def fabric(facts: Facts, host: str) -> Iterator[Verdict]:
         return
     if version and driver and version != driver:
         what = f"{here}: fabric manager {version}, driver {driver}; they must be of exactly the same version"
-        yield Verdict("fabric", "fail", what, _install(facts, driver))
+        yield Verdict("fabric", "fail", what, _install(facts, driver, host))
     elif manager == "active":
         yield Verdict("fabric", "ok", f"{here}, and the fabric manager {version or ''} is running".replace("  ", " "))
     elif manager == "inactive":
@@ -78,9 +79,7 @@ def fabric(facts: Facts, host: str) -> Iterator[Verdict]:
         yield Verdict("fabric", "fail", what, root(facts, "systemctl enable --now nvidia-fabricmanager"))
     elif manager == "absent":
         what = f"{here}, and no fabric manager: CUDA gives error 802"
-        yield Verdict(
-            "fabric", "fail", what, _install(facts, driver) if driver else f"labctl provision {host} --driver"
-        )
+        yield Verdict("fabric", "fail", what, _install(facts, driver, host))
     else:
         yield Verdict("fabric", "warn", f"{here}: whether the fabric manager runs is unknown")
 
@@ -94,8 +93,11 @@ def _guest(state: str | None) -> Iterator[Verdict]:
         yield Verdict("fabric", "fail", f"{what}; until then CUDA gives error 802", "nvidia-smi -q | grep -A 3 Fabric")
 
 
-def _install(facts: Facts, driver: str) -> str:
-    branch = driver.partition(".")[0]
+def _install(facts: Facts, driver: str | None, host: str) -> str:
+    # What a file of facts holds may be anything, and this is to be pasted.
+    if not re.fullmatch("[0-9.]+", driver or ""):
+        return f"labctl provision {host} --driver"
+    branch = str(driver).partition(".")[0]
     apt = f"apt-get install -y 'nvidia-fabricmanager-{branch}={driver}-*'"
     words = f"dnf install -y nvidia-fabricmanager-{driver}" if text(facts, "package_manager") == "dnf" else apt
     return root(facts, words)

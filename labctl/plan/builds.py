@@ -60,7 +60,7 @@ def obstacle(lock: Lock, facts: Mapping[str, object], gpu: Gpu, asked: Wishes, *
     if cuda and gpu.driver and not install and drivers.number(gpu.driver) < drivers.number(cuda.driver):
         return f"needs driver {cuda.driver} or newer (CUDA {cuda.version}), this host has {gpu.driver}"
     if cuda and gpu.capability and drivers.number(gpu.capability) < drivers.number(cuda.capability):
-        return f"needs a GPU of compute capability {cuda.capability} or newer, this one has {gpu.capability}"
+        return f"needs a GPU of compute capability {cuda.capability} or newer, {gpu.weakest} has {gpu.capability}"
     if libc and drivers.number(libc) < drivers.number(lock.glibc):
         return f"needs glibc {lock.glibc} or newer, this host has {libc}"
     if asked.vllm_python not in {"auto", *lock.pythons}:
@@ -124,7 +124,8 @@ def _cuda(row: Mapping[str, object], torch: str) -> int | None:
     if said:
         return said[0]
     local = torch.partition("+cu")[2]
-    return int(local[:2]) if local[:2].isdigit() else None
+    # Not isdigit: that takes ², which int does not.
+    return int(local[:2]) if local[:2].isascii() and local[:2].isdecimal() else None
 
 
 def _major(lock: Lock) -> int | None:
@@ -142,12 +143,13 @@ def _hindered(reasons: list[tuple[Lock, str]], fit: list[Lock]) -> str:
     said = "; ".join(f"{lock.vllm} {why}" for lock, why in reasons)
     if fit:
         return f"vLLM {said}. vLLM {fit[0].vllm} would run here: set vllm_version to auto or to {fit[0].vllm}."
-    cure = (
-        " A newer driver (gpu_driver: install, where one can be) or vllm_variant: cpu would."
-        if all(why.startswith("needs driver") for _, why in reasons)
-        else ""
-    )
-    return f"No vLLM that labctl has a lock for runs here: {said}.{cure}"
+    return f"No vLLM that labctl has a lock for runs here: {said}.{_cure([why for _, why in reasons])}"
+
+
+def _cure(reasons: list[str]) -> str:
+    if all(why.startswith("needs driver") for why in reasons):
+        return " A newer driver (gpu_driver: install, where one can be) or vllm_variant: cpu would."
+    return " vllm_variant: cpu would." if any(why.startswith("needs a GPU") for why in reasons) else ""
 
 
 def _no_torch(facts: Mapping[str, object], able: list[Lock]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from labctl import drivers
 from labctl.plan.facts import get, rows, text
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _GPU_WORDS = {
     "broken": "GPU whose driver does not answer",
     "bare": "GPU without a driver",
     "unseen": "GPU not handed in",
+    "away": "GPU given to virtual machines",
     "none": "no GPU",
 }
 
@@ -54,8 +56,11 @@ def docker(facts: Mapping[str, object], gpu: Gpu, asked: Wishes, *, root: bool) 
     """Whether a container engine is installed, and why."""
     inside = text(facts, "container")
     version = text(facts, "docker", "version") or "an engine"
+    program = text(facts, "docker", "program")
     reasons = [
         (get(facts, "docker", "answers") is True, f"{version} answers already"),
+        # Another one would replace what someone runs: it may be slow, forbidden to this user, or podman.
+        (program is not None, f"{program} is there and does not answer ({_silence(facts)}): it is left as it is"),
         (asked.container_runtime == "leave", "container_runtime is leave"),
         (not root, "without root or sudo no engine can be installed"),
         (not get(facts, "systemd"), "without systemd nothing would start an engine"),
@@ -72,7 +77,11 @@ def docker(facts: Mapping[str, object], gpu: Gpu, asked: Wishes, *, root: bool) 
             "action": "install",
             "why": "a GPU host with systemd and root: containers are the other way to run vLLM",
         }
-    return {"action": "leave", "why": "nobody asked for one, and there is no GPU"}
+    return {"action": "leave", "why": "nobody asked for one, and there is no GPU to use"}
+
+
+def _silence(facts: Mapping[str, object]) -> str:
+    return text(facts, "docker", "why") or "nothing says why"
 
 
 def kind(facts: Mapping[str, object], gpu: Gpu, may: Mapping[str, bool]) -> list[str]:
@@ -118,7 +127,7 @@ def _old_python(facts: Mapping[str, object]) -> str:
     if not isinstance(found, list):
         return ""
     versions = [version for row in rows(facts, "pythons") if (version := text(row, "version"))]
-    numbers = [tuple(int(part) for part in version.split(".") if part.isdigit()) for version in versions]
+    numbers = [drivers.number(version) for version in versions]
     if not versions:
         return "no Python"
     newest = max(zip(numbers, versions, strict=True))

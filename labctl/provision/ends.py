@@ -20,7 +20,9 @@ TRY_PASSWORD = "system_packages : Try the sudo password"  # noqa: S105 - a task'
 # sudo's refusal of a user, whatever the password.
 _MAY_NOT = re.compile("sudoers|not allowed|may not run")
 # What Ansible says before a variable that is not what the role's argument_specs ask for.
-_WRONG_TYPE = re.compile(r"Validation of arguments failed:.*?(?=argument '|$)")
+_WRONG_TYPE = re.compile(r"Validation of arguments failed:.*?(?=argument '|value of |$)")
+# Tasks that fail with a sentence of their own, which names the cure.
+_SAYS_ALL = re.compile("(Need|Refuse|Decide) ")
 # All that ssh says where a jump host's ssh failed: that one's own words are lost where connections are shared.
 _BEHIND = "Connection closed by UNKNOWN port 65535"
 
@@ -45,9 +47,8 @@ def error(host: Host, failure: Failure, log: Path) -> LabError:
     if _WRONG_TYPE.match(failure.message):
         role, what = failure.task.partition(" : ")[0], _WRONG_TYPE.split(failure.message)[-1]
         return ProvisionError(f"{host.name}: a variable of the role {role} cannot be what it is: {what}")
-    return ProvisionError(
-        f"provisioning {host.name} failed: {failure}\nThe whole log: {log}", f"labctl doctor --host {host.name}"
-    )
+    next_command = "" if _SAYS_ALL.match(failure.task.rpartition(" : ")[2]) else f"labctl doctor --host {host.name}"
+    return ProvisionError(f"provisioning {host.name} failed: {failure}\nThe whole log: {log}", next_command)
 
 
 def _line_error(host: Host, said: str) -> LabError:

@@ -10,6 +10,8 @@ import shutil
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from labctl.report.text import clean
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -48,7 +50,9 @@ class HostLog:
 
     def say(self, text: str, task: str = "") -> None:
         """Ansible's own words; those of a task stand below its name."""
-        text = _INCLUDED.sub("", self._mask(text.replace("\r\n", "\n").replace("\r", "\n")))
+        # Twice: without its control codes a text may turn out to be a secret. A hidden sign becomes eight or nine.
+        text = self._mask(clean(self._mask(text), 10 * len(text)))
+        text = _INCLUDED.sub("", text)
         if task:
             text = _BANNER.sub("", text).strip("\n")
             if task != self._task:

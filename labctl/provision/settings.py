@@ -57,7 +57,9 @@ def host_vars(folder: Path, rooms: Sequence[Room]) -> Path:
     """An inventory without hosts that comes last, so that the variables beside it win over the user's own."""
     (folder / "host_vars").mkdir(parents=True)
     for room in rooms:
-        values = {**_variables(room.host), **({"lab_bundle": room.bundle} if room.bundle else {})}
+        # Not a template, whatever it holds: a host named it, or a user's own folder.
+        bundle = {"lab_bundle": {"__ansible_unsafe": room.bundle}} if room.bundle else {}
+        values = {**_variables(room.host), **bundle}
         (folder / "host_vars" / f"{room.host.name}.json").write_text(json.dumps(values), encoding="utf-8")
     (folder / "empty.ini").write_text("# see host_vars\n", encoding="utf-8")
     return folder / "empty.ini"

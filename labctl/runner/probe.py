@@ -18,6 +18,7 @@ import os
 import platform
 import pwd
 import re
+import selectors
 import shutil
 import signal
 import socket
@@ -39,6 +40,8 @@ PORTS = (8000,)
 _PATIENCE = 3.0
 _DEADLINE = 3.6
 _LOG_LIMIT = 32 * 1024 * 1024
+# Of what a command says: an interpreter that prints without end must not take the memory.
+_SAID_LIMIT = 4 * 1024 * 1024
 _CAP_SYS_ADMIN, _CAP_NET_ADMIN = 21, 12
 # What users' programs may lie in, where a login without a terminal leaves PATH short.
 _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -54,7 +57,7 @@ def facts(lab_dir, network=False, light=False):  # type: (str, bool, bool) -> di
     that asks interpreters, sudo or services.
     """
     folder = os.path.abspath(os.path.join(os.path.expanduser("~"), os.path.expanduser(lab_dir)))
-    jobs = {"nvml": nvml, "xid": xid}  # type: dict[str, Any]
+    jobs = {"nvml": nvml, "xid": xid, "manager": _manager, "headers": lambda: _headers(folder)}  # type: dict[str, Any]
     if not light:
         jobs.update(pythons=lambda: pythons(folder), sudo=_sudo, docker=_docker_info, cuinit=cuinit)
         jobs.update(env=lambda: environment(folder), uv=lambda: _uv(folder), logind=_logind, module=_module_file)
@@ -62,8 +65,6 @@ def facts(lab_dir, network=False, light=False):  # type: (str, bool, bool) -> di
         jobs.update(index=index, hub=hub)
     found = _together(jobs, _DEADLINE)
     sudo = found.get("sudo") or ("root" if os.geteuid() == 0 else None)
-    # Of the lab's own interpreter, where there is one: torch.compile builds against its headers.
-    inside = (found.get("env") or {}).pop("headers", None)
     told = {
         "schema": SCHEMA,
         "by": "python",
@@ -86,7 +87,7 @@ def facts(lab_dir, network=False, light=False):  # type: (str, bool, bool) -> di
         "logind": found.get("logind") or {"kill_user_processes": None, "linger": None},
         "package_manager": next((name for name in ("apt-get", "dnf") if _which(name)), None),
         "docker": _docker(found.get("docker"), sudo),
-        "compiler": {"cxx": _compiler(), "headers": inside or _headers(folder)},
+        "compiler": {"cxx": _compiler(), "headers": found.get("headers")},
         "lscpu": _which("lscpu") is not None,
         "libnuma": _loads("libnuma.so.1"),
         "gpus": (found.get("nvml") or {}).get("gpus") or [],
@@ -137,8 +138,8 @@ def _which(name):  # type: (str) -> Any
     return shutil.which(name) or shutil.which(name, path=":".join(_SYSTEM))
 
 
-def _run(command, seconds=_PATIENCE):  # type: (list[str], float) -> Any
-    """(exit status, output, complaints) of a command; None where it is absent or too slow."""
+def _run(command, seconds=_PATIENCE, most=_SAID_LIMIT):  # type: (list[str], float, int) -> Any
+    """(exit status, output, complaints) of a command; None where it is absent, too slow or says more than ``most``."""
     plain = dict(os.environ, LC_ALL="C", LANGUAGE="C")
     try:
         process = subprocess.Popen(
@@ -148,7 +149,7 @@ def _run(command, seconds=_PATIENCE):  # type: (list[str], float) -> Any
     except OSError:
         return None
     try:
-        out, err = process.communicate(timeout=seconds)
+        out, err = _listen(process, time.monotonic() + seconds, most)
     except subprocess.TimeoutExpired:
         # Not waited for: what hangs in a driver cannot be killed either.
         with contextlib.suppress(OSError):
@@ -157,8 +158,27 @@ def _run(command, seconds=_PATIENCE):  # type: (list[str], float) -> Any
     return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
-def _output(command, seconds=_PATIENCE):  # type: (list[str], float) -> str
-    done = _run(command, seconds)
+def _listen(process, deadline, most):  # type: (Any, float, int) -> tuple[bytes, bytes]
+    """Both outputs of a process that ends. Raises TimeoutExpired where it is late or says too much."""
+    out, err = io.BytesIO(), io.BytesIO()
+    with process.stdout, process.stderr, selectors.DefaultSelector() as open_:
+        open_.register(process.stdout, selectors.EVENT_READ, out)
+        open_.register(process.stderr, selectors.EVENT_READ, err)
+        while open_.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0 or out.tell() + err.tell() > most:
+                raise subprocess.TimeoutExpired(process.args, left)
+            for key, _ in open_.select(left):
+                data = os.read(key.fd, 65536)
+                key.data.write(data)
+                if not data:
+                    open_.unregister(key.fileobj)
+    process.wait(max(0.0, deadline - time.monotonic()))
+    return out.getvalue(), err.getvalue()
+
+
+def _output(command, seconds=_PATIENCE, most=_SAID_LIMIT):  # type: (list[str], float, int) -> str
+    done = _run(command, seconds, most)
     return done[1] if done and done[0] == 0 else ""
 
 
@@ -362,7 +382,7 @@ def _compiler():  # type: () -> Any
 
 
 def _headers(folder):  # type: (str) -> object
-    """Python.h of the interpreter that the lab environment uses, else of this one."""
+    """Python.h of the interpreter that the lab environment uses, else of this one: torch.compile builds against it."""
     program = os.path.join(folder, "env", "bin", "python")
     if os.path.exists(os.path.join(folder, "env", "pyvenv.cfg")):
         include = _ask(program, "import json, sysconfig; print(json.dumps(sysconfig.get_paths()['include']))")
@@ -507,7 +527,6 @@ def environment(folder):  # type: (str) -> dict[str, Any]
         "stamp": stamp,
         "packages": packages,
         "runner": runner[0] if len(runner) == 1 else None,
-        "headers": said.get("headers"),
     }
 
 
@@ -668,12 +687,13 @@ def _nvidia(found):  # type: (dict[str, Any]) -> dict[str, Any]
         "nouveau": os.path.isdir(_at("/sys/module/nouveau")),
         "secure_boot": _secure_boot(),
         "module_signed": _signed(found.get("module") or {}),
-        "fabric": _fabric(devices, told.get("fabric")),
+        "fabric": _fabric(devices, told.get("fabric"), found.get("manager")),
         "xid": found.get("xid"),
     }
 
 
-def _pci():  # type: () -> list[dict[str, str]]
+def _pci():  # type: () -> list[dict[str, Any]]
+    """NVIDIA's devices; ``driver`` is the kernel's that holds one: vfio-pci hands it to a virtual machine."""
     rows = []
     for folder in sorted(glob.glob(_at("/sys/bus/pci/devices") + "/*")):
         shown = folder[len(_at("")) :]
@@ -684,7 +704,9 @@ def _pci():  # type: () -> list[dict[str, str]]
         kind = {"0300": "gpu", "0302": "gpu", "0680": "nvswitch"}.get(family)
         if kind:
             device = _read(shown + "/device").strip().lower()[2:]
-            rows.append({"address": os.path.basename(folder), "device": device, "kind": kind})
+            link = folder + "/driver"
+            driver = os.path.basename(os.readlink(link)) if os.path.islink(link) else None
+            rows.append({"address": os.path.basename(folder), "device": device, "kind": kind, "driver": driver})
     return rows
 
 
@@ -750,26 +772,31 @@ def _secure_boot():  # type: () -> object
     return None if hidden or not os.path.isdir(_at("/sys/firmware")) else False
 
 
-def _fabric(devices, state):  # type: (list[dict[str, str]], Any) -> dict[str, Any]
-    needed = any(device["kind"] == "nvswitch" for device in devices)
+def _manager():  # type: () -> Any
+    """{"program", "version"} of the fabric manager that is installed."""
     places = ["%s/nv-fabricmanager" % folder for folder in _SYSTEM]
     program = next((path for path in places if os.path.exists(_at(path))), None)
+    said = _output([_at(program), "--version"], _PATIENCE / 2) if program else ""
+    version = re.search(r"[0-9]+\.[0-9]+[0-9.]*", said)
+    return {"program": program, "version": version.group(0) if version else None}
+
+
+def _fabric(devices, state, found):  # type: (list[dict[str, Any]], Any, Any) -> dict[str, Any]
+    needed = any(device["kind"] == "nvswitch" for device in devices)
     manager = None  # type: Any
     names = (_read(path[len(_at("")) :]).strip() for path in glob.glob(_at("/proc") + "/[0-9]*/comm"))
     # The kernel cuts names to 15 characters.
     if "nv-fabricmanage" in names:
         manager = "active"
-    elif program:
+    elif found and found["program"]:
         manager = "inactive"
     elif _container() is None:
         # A container does not see its machine's processes.
         manager = "absent"
-    said = _output([_at(program), "--version"]) if program else ""
-    version = re.search(r"[0-9]+\.[0-9]+[0-9.]*", said)
     return {
         "needed": needed,
         "manager": manager,
-        "version": version.group(0) if version else None,
+        "version": (found or {}).get("version"),
         "state": _FABRIC[state] if isinstance(state, int) and state < len(_FABRIC) else None,
     }
 
@@ -795,7 +822,7 @@ def _kernel_log():  # type: () -> Any
     if os.environ.get("LABCTL_PROBE_ROOT"):
         return None
     for command in (["dmesg"], ["sudo", "-n", "dmesg"], ["journalctl", "-k", "-q", "--no-pager"]):
-        said = _output(command, 1.0)
+        said = _output(command, 1.0, _LOG_LIMIT)
         if said:
             return said
     return None

@@ -14,16 +14,18 @@ export PATH LC_ALL
 # A string, a number, a yes or no as JSON; what is empty is unknown.
 text() {
   [ -n "$1" ] || { printf null; return; }
-  printf '"%s"' "$(printf %s "$1" | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g')"
+  printf '"%s"' "$(printf %s "$1" | tr -d '\000-\037\177' | utf8 | sed 's/[\\"]/\\&/g')"
 }
+# What is not UTF-8 is no JSON either.
+utf8() { if has iconv; then iconv -c -f UTF-8 -t UTF-8 2>/dev/null; else tr -d '\200-\377'; fi; }
 number() { case $1 in '' | *[!0-9]*) printf null ;; *) printf %s "$1" ;; esac; }
 truth() { case $1 in yes) printf true ;; no) printf false ;; *) printf null ;; esac; }
 there() { if [ -e "$1" ]; then echo yes; else echo no; fi; }
 has() { command -v "$1" >/dev/null 2>&1; }
 path() { command -v "$1" 2>/dev/null; }
 content() { [ -r "$root$1" ] && tr -d '\000' < "$root$1" 2>/dev/null; }
-# A driver or a daemon that hangs must not hang the look.
-patient() { if has timeout; then timeout 3 "$@" </dev/null; else "$@" </dev/null; fi; }
+# A driver or a daemon that hangs must not hang the look, nor one that ignores the gentler signals.
+patient() { if has timeout; then timeout -s KILL 3 "$@" </dev/null; else "$@" </dev/null; fi; }
 
 release() { content /etc/os-release | sed -n "s/^$1=//p" | head -n 1 | tr -d "\"'"; }
 likes() {
@@ -86,8 +88,8 @@ docker_facts() {
     if said=$(patient docker info --format '{{.ServerVersion}}' 2>&1); then version=$said; else why=$(echo "$said" | tail -n 1); fi
   fi
   [ -n "$version" ] && answers=true || answers=false
-  printf '{"program": %s, "version": %s, "answers": %s, "why": %s, "nvidia": null, "room": %s}' \
-    "$(text "$(path docker)")" "$(text "$version")" "$answers" "$(text "$why")" "$(truth "$(room)")"
+  printf '{"program": %s, "version": %s, "answers": %s, "why": %s, "nvidia": null}' \
+    "$(text "$(path docker)")" "$(text "$version")" "$answers" "$(text "$why")"
 }
 room() {
   case $sudo in root | free | password) ;; *) echo no; return ;; esac
@@ -139,7 +141,9 @@ pci() {
       *) continue ;;
     esac
     name=$(sed 's/^0x//' "$device/device" 2>/dev/null)
-    printf '%s{"address": %s, "device": %s, "kind": "%s"}' "$first" "$(text "${device##*/}")" "$(text "$name")" "$kind"
+    driver=$(readlink "$device/driver" 2>/dev/null)
+    printf '%s{"address": %s, "device": %s, "kind": "%s", "driver": %s}' "$first" "$(text "${device##*/}")" \
+      "$(text "$name")" "$kind" "$(text "${driver##*/}")"
     first=', '
   done
 }
@@ -236,22 +240,37 @@ network() {
   answer hub "${HF_ENDPOINT:-https://huggingface.co}" '' &
   wait
 }
+smi_table() {
+  has nvidia-smi || return
+  fields=index,name,uuid,driver_version,memory.total,compute_cap,vbios_version
+  if said=$(patient nvidia-smi --query-gpu=$fields --format=csv,noheader,nounits 2>&1); then kind=smi; else kind=smi_failed; fi
+  [ $kind = smi ] || said=${said:-no answer}
+  printf '%s\n' "$said" | sed "s/^/$kind /"
+}
+# All that may hang, at once: one line each with its name before it, short enough for a pipe to keep whole.
+slow() {
+  smi_table &
+  { ! has nvidia-smi || patient nvidia-smi -q 2>/dev/null | sed -n 's/^CUDA Version *: *\([0-9.]*\).*/cuda \1/p'; } &
+  { said=$(docker_facts); printf 'docker %s\n' "$said"; } &
+  { said=$(sudo_kind); printf 'sudo %s\n' "$said"; } &
+  { said=$(fabric); printf 'fabric %s\n' "$said"; } &
+  { said=$(xid); printf 'xid %s\n' "$said"; } &
+  { [ ! -x "$lab/uv/bin/uv" ] || patient "$lab/uv/bin/uv" --version 2>/dev/null | sed -n 's/^[^ ]* \([^ ]*\).*/uv \1/p'; } &
+  network &
+  wait
+}
+told() { printf '%s\n' "$slow" | sed -n "s/^$1 //p"; }
 
-systemd=$(there "$root/run/systemd/system") sudo=$(sudo_kind) box=$(container) devices=$(pci)
+systemd=$(there "$root/run/systemd/system") box=$(container) devices=$(pci)
 manager=; for program in dnf apt-get; do ! has $program || manager=$program; done
-fields=index,name,uuid,driver_version,memory.total,compute_cap,vbios_version
-smi='' smi_failed=''
-if has nvidia-smi; then
-  smi=$(patient nvidia-smi --query-gpu=$fields --format=csv,noheader,nounits 2>&1) || smi_failed=${smi:-no answer}
-fi
-# What nvidia-smi shows in its head; asked for only where it works.
-cuda=; [ -z "$smi" ] || [ -n "$smi_failed" ] || cuda=$(patient nvidia-smi -q | sed -n 's/^CUDA Version *: *\([0-9.]*\).*/\1/p')
+slow=$(slow)
+sudo=$(told sudo) smi=$(told smi) smi_failed=$(told smi_failed)
+# What nvidia-smi shows in its head; it counts only where the table came too.
+cuda=; [ -z "$smi" ] || cuda=$(told cuda)
 driver=$(module)
-net=$(network)
 room_left=$(disk "$lab")
 free=${room_left##*: }
 free=${free%\}}
-uv=; [ ! -x "$lab/uv/bin/uv" ] || uv=$("$lab/uv/bin/uv" --version 2>/dev/null | cut -d ' ' -f 2)
 case $free in '' | *[!0-9]*) gib=null ;; *) gib=$((free / 1073741824)).$((free % 1073741824 * 10 / 1073741824)) ;; esac
 
 cat <<JSON
@@ -268,7 +287,7 @@ cat <<JSON
  "systemd": $(truth "$systemd"), "container": $(text "$box"),
  "logind": {"kill_user_processes": $(truth "$(kills)"), "linger": $(truth "$(linger)")},
  "package_manager": $(text "$manager"),
- "docker": $(docker_facts),
+ "docker": $(told docker | sed 's/}$//'), "room": $(truth "$(room)")},
  "compiler": {"cxx": $(text "$(path g++ || path c++)"), "headers": null},
  "lscpu": $(has lscpu && printf true || printf false), "libnuma": $(text "$(libnuma)"),
  "gpus": [$(gpus)],
@@ -276,9 +295,9 @@ cat <<JSON
   "driver": $(text "$driver"), "cuda": $(text "$cuda"), "module": $(module_facts), "cuinit": null,
   "smi": $(text "$(path nvidia-smi)"), "nouveau": $(truth "$(there "$root/sys/module/nouveau")"),
   "secure_boot": $(truth "$(secure_boot)"), "module_signed": $(truth "$(signed)"),
-  "fabric": $(fabric), "xid": $(xid)},
- "network": {"index": $(printf '%s\n' "$net" | sed -n 's/^index //p'), "hub": $(printf '%s\n' "$net" | sed -n 's/^hub //p')},
+  "fabric": $(told fabric), "xid": $(told xid)},
+ "network": {"index": $(told index), "hub": $(told hub)},
  "ports": {"8000": $(port)},
- "lab": {"dir": $(text "$lab"), "free_gib": $gib, "uv": $(text "$uv"), "card": null, "whole": false,
+ "lab": {"dir": $(text "$lab"), "free_gib": $gib, "uv": $(text "$(told uv)"), "card": null, "whole": false,
   "env": {"python": null, "stamp": null, "packages": [], "runner": null}}}
 JSON

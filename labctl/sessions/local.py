@@ -50,7 +50,10 @@ class LocalSession(Session):
             )
         except FileNotFoundError:
             return Done(127, "", f"{command[0]}: no such program")
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired:
+            # Without the command, which may hold a whole program, and without the cause, which would show it.
+            raise UnreachableError(f"{self.host.name}: {command[0]} gave no answer in {timeout:.0f} s") from None
+        except OSError as error:
             raise UnreachableError(f"{self.host.name}: {command[0]} could not be run: {error}") from error
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 

@@ -98,6 +98,21 @@ def test_it_installs_with_no_index(copy: Path, tmp_path: Path) -> None:
     assert names == set(SMALL)
 
 
+@pytest.mark.parametrize("place", ["joined", "joined/wheels", "part"])
+def test_a_link_out_of_the_bundle_is_refused_and_nothing_behind_it_touched(
+    copy: Path, tmp_path: Path, place: str
+) -> None:
+    check(copy)
+    elsewhere = tmp_path / "elsewhere"
+    place = min(path.name for path in copy.glob("part-*")) if place == "part" else place
+    (copy / place).rename(elsewhere)
+    (elsewhere / "mine").write_text("x")
+    (copy / place).symlink_to(elsewhere)
+    before = tree(elsewhere)
+    assert f"{place} is a link" in check(copy, code=1)
+    assert tree(elsewhere) == before
+
+
 def test_a_killed_download_goes_on_where_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "b"
     root = Path(__file__).parents[2]

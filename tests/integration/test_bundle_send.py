@@ -133,3 +133,13 @@ def test_an_interrupted_bundle_is_not_sent(folder: Path, host: Host) -> None:
     (folder / "SHA256SUMS").unlink()
     with pytest.raises(TransferError, match="interrupted"):
         sending.send(Line(host), host, folder)
+
+
+@pytest.mark.parametrize("said", ["/x{{ lookup('pipe', 'id') }}", "/x\n/y", "/x;id", "x"])
+def test_a_host_that_names_no_plain_folder_is_refused(folder: Path, host: Host, said: str) -> None:
+    class Liar(Line):
+        def read(self, source: str, *, limit: int = 4096) -> bytes | None:
+            return said.encode() if source.endswith("/.where") else super().read(source, limit=limit)
+
+    with pytest.raises(TransferError, match="far: "):
+        sending.send(Liar(host), host, folder)

@@ -264,3 +264,31 @@ def test_a_run_too_deep_is_not_looked_for(here: Path, tmp_path: Path) -> None:
 def test_a_renamed_run_is_refused(far: Path, here: Path) -> None:
     (far / "runs" / "r1").rename(far / "runs" / "better-name")
     assert "holds the run r1: it was renamed" in str(refusal(far, here))
+
+
+def _entry(source: Path, at: int, value: int) -> None:
+    """Set two bytes of every header of a zip's list of members."""
+    data = bytearray(source.read_bytes())
+    place = data.find(b"PK\x01\x02")
+    while place >= 0:
+        data[place + at : place + at + 2] = value.to_bytes(2, "little")
+        place = data.find(b"PK\x01\x02", place + 4)
+    source.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 99), (10, 97)], ids=["version", "method"])
+def test_a_zip_of_an_unknown_kind_says_so(far: Path, here: Path, at: int, value: int) -> None:
+    source = packed(far, "zip")
+    _entry(source, at, value)
+    assert isinstance(refusal(source, here), UnreadableRunError)
+
+
+def test_a_zip_whose_packed_data_is_noise_says_so(far: Path, here: Path) -> None:
+    source = packed(far, "zip")
+    with zipfile.ZipFile(source) as archive:
+        info = next(one for one in archive.infolist() if one.filename.endswith("engine.log"))
+    data = bytearray(source.read_bytes())
+    start = info.header_offset + 30 + len(info.filename)
+    data[start : start + 4] = b"\xff" * 4
+    source.write_bytes(bytes(data))
+    assert isinstance(refusal(source, here), UnreadableRunError)

@@ -216,6 +216,59 @@ def test_nvidia_smi_that_fails_tells_why(tmp_path: Path, by: str) -> None:
     assert found["gpus"] == []
 
 
+HANGS = "trap '' TERM\nwhile :; do sleep 0.2; done"
+
+
+@pytest.mark.parametrize("by", ["python", "dash", "busybox"])
+def test_all_that_hangs_hangs_at_once(tmp_path: Path, by: str) -> None:
+    path = smi(tmp_path, HANGS)
+    for name in ("docker", "dmesg", "env/bin/python", "uv/bin/uv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "nvidia-smi", tmp_path / name)
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    began = time.monotonic()
+    found = look(str(tmp_path), programs(by), PATH=path)
+    assert time.monotonic() - began < LATE + 1.5
+    assert (found["gpus"], found["lab"]["uv"], found["docker"]["answers"]) == ([], None, False)
+
+
+def test_an_interpreter_that_prints_without_end(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    endless = tmp_path / "bin" / "python3"
+    endless.write_text("#!/bin/sh\nexec cat /dev/zero\n")
+    endless.chmod(0o755)
+    code = (
+        f"import resource, sys; sys.path.insert(0, {str(SOURCE.parent)!r}); import probe; "
+        f"said = probe._run([{str(endless)!r}]); "
+        "print(said, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 200 * 1024)"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["None", "True"]
+    assert time.monotonic() - began < LATE
+
+
+@pytest.mark.parametrize("by", ["python", "dash", "busybox"])
+def test_who_holds_a_gpu(tmp_path: Path, by: str) -> None:
+    for name, driver in (("0000:01:00.0", "vfio-pci"), ("0000:02:00.0", None)):
+        device = tmp_path / "sys/bus/pci/devices" / name
+        device.mkdir(parents=True)
+        for key, value in (("vendor", "0x10de"), ("class", "0x030200"), ("device", "0x2330")):
+            (device / key).write_text(value + "\n")
+        if driver:
+            (device / "driver").symlink_to(f"../../../bus/pci/drivers/{driver}")
+    found = look(program=programs(by), LABCTL_PROBE_ROOT=str(tmp_path))
+    assert [row["driver"] for row in found["nvidia"]["pci"]] == ["vfio-pci", None]
+
+
+@pytest.mark.parametrize("by", ["python", "dash", "busybox"])
+def test_a_name_that_is_not_utf8(tmp_path: Path, by: str) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "os-release").write_bytes('ID=debian\nPRETTY_NAME="Deb\u00ef'.encode() + b'an \xff\xe9"\n')
+    found = look(program=programs(by), LABCTL_PROBE_ROOT=str(tmp_path))
+    assert found["os"]["name"].startswith("Deb\u00efan")
+
+
 def programs(by: str) -> tuple[str, ...]:
     words = {
         "python": (sys.executable, str(SOURCE)),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labctl.doctor import looking
-from labctl.errors import CouldNotCheckError
+from labctl.errors import CouldNotCheckError, UnreachableError
 from labctl.inventory import Host
 from labctl.sessions.local import LocalSession
 from labctl.sessions.ssh import shell
@@ -167,3 +167,22 @@ def test_doctor_cannot_look_into_a_file_without_facts(tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text("{}")
     assert "holds no facts" in labctl("doctor", "--facts", "facts.json", cwd=tmp_path, code=10).stderr
     assert "cannot be read" in labctl("doctor", "--facts", "absent.json", cwd=tmp_path, code=10).stderr
+
+
+def test_a_python_that_hangs_is_passed_by(tmp_path: Path) -> None:
+    (tmp_path / "python3").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "python3").chmod(0o755)
+
+    class Hung(LocalSession):
+        def run(self, command: Any, **options: Any) -> Done:
+            options["env"] = {**options["env"], "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+            return super().run(command, **options)
+
+    # It would wait for all the patience there is, and then be no answer.
+    assert looking.look(HOST, Hung(HOST))["by"] == "python"
+
+
+def test_no_answer_is_told_without_the_command() -> None:
+    with pytest.raises(UnreachableError) as told, LocalSession(HOST) as session:
+        session.run(["sh", "-c", "sleep 30 # a whole program"], timeout=0.2)
+    assert str(told.value) == "here: sh gave no answer in 0 s"

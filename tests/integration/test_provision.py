@@ -22,7 +22,8 @@ import typer
 from labctl import fleet, inventory, provision
 from labctl.commands import provision as verb
 from labctl.errors import HostKeyError, LabError, ProvisionError, UnreachableError, UsageError
-from labctl.provision import Order, lock, runner
+from labctl.inventory import Host
+from labctl.provision import Order, lock, rooms, runner, settings
 from labctl.provision import log as provision_log
 from labctl.provision.ends import SudoPasswordNeeded
 
@@ -174,6 +175,29 @@ def test_a_later_run_gets_the_events_of_the_last_good_provision(tmp_path: Path) 
     assert (row["role"], row["task"], row["status"]) == ("vllm", "Prove", "ok")
     assert len(row["message"]) == 500
     assert (run / provision_log.IN_RUN).stat().st_mode & 0o777 == 0o600
+
+
+def test_no_control_code_comes_into_the_log(tmp_path: Path) -> None:
+    with provision_log.HostLog(tmp_path, "gpu1", lambda text: text.replace("hunter2", "***")) as log:
+        log.say("\x1b]0;title\x07a\tb\r\nc\x1b[31m\x9b2J\x08 hun\x1b[0mter2 \u202e", "vllm : Prove")
+    assert log.path.read_text().partition("*\n")[2] == "a\tb\nc *** ⟨U+202E⟩\n"
+
+
+@pytest.mark.parametrize("bundle", ["/x{{ lookup('pipe', 'touch MARK') }}", "/x{% if 1 %}y{% endif %}"])
+def test_a_bundles_folder_is_no_template(tmp_path: Path, bundle: str) -> None:
+    mark = tmp_path / "mark"
+    bundle = bundle.replace("MARK", str(mark))
+    local = Host(name="box", connection="local", lab_dir=str(tmp_path / "lab"), address="localhost")
+    room = rooms.Room(local, Order(), bundle, tmp_path, Lines())
+    last = settings.host_vars(tmp_path / "given", [room])
+    (tmp_path / "hosts.ini").write_text("box ansible_connection=local\n")
+    show = {"ansible.builtin.debug": {"msg": "{{ lab_bundle ~ '/joined' }}"}}
+    play = [{"hosts": "all", "gather_facts": False, "tasks": [show]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "hosts.ini", "-i", str(last), "play.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"{bundle}/joined" in done.stdout
+    assert not mark.exists()
 
 
 SECRET = "Zq7vNk-secret-of-nobody"  # noqa: S105 - made up

@@ -7,8 +7,10 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,3 +219,41 @@ def test_the_ledger_keeps_what_was_written_and_adds_to_it(source: Path) -> None:
 def test_the_ledger_takes_only_what_reset_understands(source: Path) -> None:
     said = roles.play(source, ["ledger"], {}, ledger_role="x", ledger_items=["package a b"])
     assert "takes no such lines: package a b" in said
+
+
+def test_a_lab_in_the_home_directory_itself_is_refused(source: Path) -> None:
+    said = roles.play(source, ["preflight"], {}, preflight_lab_dir=".")
+    assert not said.startswith("exit 0")
+    assert "set lab_dir to a folder of its own" in said
+
+
+@pytest.mark.parametrize("kind", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_a_tethered_command_ends_with_its_wrapper(tmp_path: Path, kind: signal.Signals) -> None:
+    script = ANSIBLE / "roles" / "python_env" / "files" / "tethered.py"
+    # The pipe closes when the last process that holds it is gone.
+    command = [sys.executable, "-I", str(script), str(tmp_path / "lock"), "sh", "-c", "echo on; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrapper:
+        assert wrapper.stdout
+        assert wrapper.stdout.readline() == "on\n"
+        began = time.monotonic()
+        wrapper.send_signal(kind)
+        assert wrapper.stdout.read() == ""
+    assert time.monotonic() - began < 20
+    assert wrapper.returncode == (-9 if kind == signal.SIGKILL else 143)
+
+
+def test_only_what_our_own_call_set_up_is_written_down(source: Path) -> None:
+    answer = "Setting up libnuma1:amd64 (2.0.16-1) ...\nSetting up tzdata (1) ...\n"
+    told = {
+        "system_packages_before": {"stdout_lines": ["ii tzdata"]},
+        "system_packages_after": {"stdout_lines": ["ii tzdata", "ii libnuma1", "ii theirs"]},
+        "system_packages_installed": {"stdout": answer},
+        "system_packages_transaction": {"results": ["Installed: theirs-too-1.0-2.el9.x86_64"]},
+    }
+    path = source.parent / "ask.json"
+    variables = str(ANSIBLE / "roles" / "system_packages" / "vars" / "main.yml")
+    said = {"ansible.builtin.debug": {"msg": "ours {{ system_packages_new | intersect(system_packages_said) }}"}}
+    book = [{"hosts": "local", "gather_facts": False, "vars_files": [variables], "vars": told, "tasks": [said]}]
+    path.write_text(json.dumps(book), encoding="utf-8")
+    found = roles.run(source, path)
+    assert "ours ['libnuma1']" in found, found

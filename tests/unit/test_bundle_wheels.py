@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labctl.bundle.wheels import Target, fits, missing
+from labctl.bundle.wheels import Target, fits, glibc, missing
 from labctl.locks import Entry
 
 JAMMY = Target("3.12", "x86_64", "2.35")
@@ -53,3 +53,11 @@ def test_what_is_here_is_known_by_name_and_checksum() -> None:
     lacking, there = missing([TORCH, idna], JAMMY, list(here), lambda name, digests: here[name] in digests)
     assert lacking == [TORCH]  # another file under the right name
     assert there == ["wheels/idna-3.10-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize(
+    ("told", "taken"),
+    [("2.36", "2.36"), ("2.36.9000", "2.36"), ("2.300000", "2.28"), ("2.x", "2.28"), (None, "2.28"), (3, "2.28")],
+)
+def test_a_wild_glibc_is_not_taken(told: object, taken: str) -> None:
+    assert glibc(told) == taken

@@ -280,3 +280,13 @@ def test_causes_name_the_codes_of_nvidias_documents() -> None:
     assert causes.broken(79)
     assert not causes.broken(31)
     assert "see" in causes.cuda(4711).meaning
+
+
+def test_what_facts_hold_is_quoted_in_a_command() -> None:
+    bad = "/x; id #"
+    low = changed(PLAIN, {"disk/path": bad, "disk/free": 0, "user/name": bad, "logind/kill_user_processes": True})
+    assert verdict("disk", low).fix.startswith("df -h '/x; id #'  # free")
+    assert verdict("logout", changed(low, {"user/name": "a$(id)"})).fix == "sudo loginctl enable-linger 'a$(id)'"
+    fabric = {"needed": True, "manager": "absent", "version": None, "state": None}
+    facts = changed(WITH_GPU, {"nvidia/fabric": fabric, "nvidia/driver": "580'; id #"})
+    assert verdict("fabric", facts).fix == "labctl provision gpu1 --driver"

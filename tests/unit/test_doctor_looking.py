@@ -35,3 +35,11 @@ def test_files_that_hold_no_facts(tmp_path: Path, text: str) -> None:
         looking.saved(file)
     with pytest.raises(CouldNotCheckError, match="cannot be read"):
         looking.saved(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["x/../../trav", "x; rm -rf ~", "-e", "$(id)", "a\nb", "..", ""])
+def test_a_name_that_is_no_plain_one_is_not_taken(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "facts.json"
+    for held in ({**PLAIN, "hostname": name}, {"host": name, "facts": PLAIN}):
+        file.write_text(json.dumps(held))
+        assert [found for found, _ in looking.saved(file)] == ["HOST"]

@@ -63,6 +63,8 @@ MISMATCH = {
         "module": {"version": "580.95.05"},
     }
 }
+AWAY = {"nvidia": {"pci": [{"kind": "gpu", "driver": "vfio-pci"}], "nvml": {"code": 9}, "module": {"version": "580.1"}}}
+FORBIDDEN = {"program": "/usr/bin/docker", "answers": False, "why": "permission denied", "room": True}
 RENTED: dict[str, Any] = {"container": "docker", "systemd": False, "docker": {"program": None, "answers": False}}
 SILENT = {"network": {"index": {"answers": False}, "hub": {"answers": False}}}
 H100 = host(**RENTED, **gpu("580.159.04"), **SILENT, pythons=[torch("2.11.0+cu130", "13.0", venv=False)])
@@ -143,6 +145,7 @@ def test_the_h100_builds_on_its_own_pytorch() -> None:
         ({"user": {"uid": 1000, "sudo": "none"}}, "leave", "without root or sudo"),
         ({"package_manager": None}, "leave", "without apt-get or dnf"),
         ({"container": "lxc"}, "leave", "not given"),
+        ({"kernel": "5.15.167.4-microsoft-standard-WSL2"}, "leave", "it belongs to the Windows around it"),
     ],
 )
 def test_a_gpu_without_a_driver(change: dict[str, Any], action: str, why: str) -> None:
@@ -160,6 +163,8 @@ def test_a_gpu_without_a_driver(change: dict[str, Any], action: str, why: str) -
         ({}, "auto", "leave"),
         ({}, "install", "install"),
         ({"docker": {"answers": True, "version": "29.0"}}, "install", "leave"),
+        ({**gpu("580.95.05"), "docker": FORBIDDEN}, "auto", "leave"),
+        ({**gpu("580.95.05"), "docker": FORBIDDEN}, "install", "leave"),
         ({"systemd": False}, "install", "leave"),
         ({"user": {"uid": 1000, "sudo": "none"}}, "install", "leave"),
         ({**gpu("580.95.05"), "container": "lxc"}, "auto", "leave"),
@@ -190,6 +195,10 @@ def test_a_container_engine(change: dict[str, Any], wish: str, action: str) -> N
         (H100, {"python_env_mode": "existing", "vllm_version": "0.32.0"}, "2.13.0 for vLLM 0.32.0 (CUDA 13.0)"),
         (host(pythons=[python("3.10")]), {"python_env_mode": "venv"}, "Mind: the tutorial's `conda create"),
         (host(**RENTED, **gpu("470.82.01")), {"gpu_driver": "install"}, "it belongs to the machine around it"),
+        (host(**AWAY), {"gpu_driver": "install"}, "given to virtual machines (its driver is vfio-pci)"),
+        (host(kernel="6.6-Microsoft"), {"gpu_driver": "install"}, "belongs to the Windows around it"),
+        (host(**gpu("595.45.04")), {"gpu_driver": "install"}, "driver 595.45.04 is newer than branch 580"),
+        (host(**gpu("580.95.05", "6.1")), {}, "newer, NVIDIA H100 80GB HBM3 has 6.1. vllm_variant: cpu would."),
         (host(), {"vllm_without": "tilelang"}, "takes a list"),
         (host(), {"vllm_version": ["0.32.0"]}, "takes a word or a version"),
         ([], {}, "no facts of a host"),
@@ -212,3 +221,28 @@ def test_the_class_of_a_host_that_no_plan_fits() -> None:
     assert (
         plan.kind(host(arch="aarch64"))["sentence"] == "vm is a machine (Debian GNU/Linux 12): no GPU, no docker, root."
     )
+
+
+def test_a_gpu_of_virtual_machines_gets_no_driver() -> None:
+    made = plan.make(host(**AWAY), {})
+    assert (made["driver"]["action"], made["variant"], made["docker"]["action"]) == ("leave", "cpu", "leave")
+    assert "vfio-pci" in made["driver"]["why"]
+
+
+def test_an_engine_that_does_not_answer_is_left_and_named() -> None:
+    why = plan.make(host(docker=FORBIDDEN), {"container_runtime": "install"})["docker"]["why"]
+    assert why == "/usr/bin/docker is there and does not answer (permission denied): it is left as it is"
+
+
+def test_an_old_gpu_beside_a_good_one() -> None:
+    facts = host(**gpu("580.95.05"))
+    facts["gpus"].append({"name": "Tesla P4", "driver_version": "580.95.05", "compute_cap": "6.1"})
+    made = plan.make(facts, {})
+    assert (made["variant"], made["vllm"]) == ("cuda", "0.32.0")
+    assert "no lock runs on Tesla P4 (6.1): keep it out by CUDA_VISIBLE_DEVICES" in made["why"]
+
+
+@pytest.mark.parametrize("version", ["2.13.0+cu²3", "2.13.0+cu1²"])
+def test_digits_that_are_no_numbers(version: str) -> None:
+    facts = host(**gpu("580.95.05"), pythons=[torch(version, None), python("3.²")])
+    assert plan.make(facts, {})["mode"] == "uv"

@@ -103,6 +103,18 @@ def wrong(folder: str, expected: dict[str, str], optional: set[str]) -> list[str
     return found
 
 
+def detours(folder: str, names: list[str]) -> list[str]:
+    """One phrase for each link on the way to what is read, written or removed: it may lead out of the bundle."""
+    found = {JOINED} if os.path.islink(os.path.join(folder, JOINED)) else set()
+    for here, inner, _ in os.walk(os.path.join(folder, JOINED)) if not found else ():
+        paths = [os.path.join(here, name) for name in inner]
+        found |= {os.path.relpath(path, folder) for path in paths if os.path.islink(path)}
+    steps = [name.split("/")[:-1] for name in names]
+    ways = {"/".join(step[: deep + 1]) for step in steps for deep in range(len(step))}
+    found |= {way for way in ways if os.path.islink(os.path.join(folder, way))}
+    return [f"{name} is a link" for name in sorted(found)]
+
+
 def below(folder: str) -> list[str]:
     """Paths of all files below a folder."""
     found = []
@@ -159,6 +171,7 @@ def linked(path: str, target: str) -> bool:
 def look(folder: str, *, everything: bool, verify: bool) -> int:
     """Check, then join; how many files were joined."""
     expected = sums(folder)
+    refuse(detours(folder, list(expected)))
     root = os.path.join(folder, JOINED)
     inside = [os.path.join(JOINED, name) for name in below(root) if name != SEEN]
     if not everything and now(folder, sorted({SUMS, *expected, *inside})) == remembered(root):
@@ -213,6 +226,8 @@ def remember(root: str, found: dict[str, list[int] | None]) -> None:
 
 def forget(root: str) -> None:
     """What was right once is not trusted any more."""
+    if os.path.islink(root):
+        return
     try:
         os.unlink(os.path.join(root, SEEN))
     except OSError:
