@@ -57,6 +57,7 @@ def installing(host: Machine) -> bool:
     return bool(host.shell(INSTALLING, check=False).strip())
 
 
+@pytest.mark.slow
 def test_a_provision_that_breaks_four_times_is_repaired_by_the_next(laptop: Laptop, host: Machine) -> None:
     said = laptop("provision", "gpu1", code=7, timeout=600)
     assert "No space left on device" in said
