@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from labctl import doctor, runner_wheel
-from labctl.doctor import causes
+from labctl import assets, doctor, runner_wheel
+from labctl.doctor import causes, lab
 
 GIB = 1024**3
 CAPTURED = json.loads((Path(__file__).parents[1] / "data" / "probe-h100" / "facts.json").read_text())
@@ -290,3 +291,8 @@ def test_what_facts_hold_is_quoted_in_a_command() -> None:
     fabric = {"needed": True, "manager": "absent", "version": None, "state": None}
     facts = changed(WITH_GPU, {"nvidia/fabric": fabric, "nvidia/driver": "580'; id #"})
     assert verdict("fabric", facts).fix == "labctl provision gpu1 --driver"
+
+
+def test_the_room_that_doctor_asks_for_is_the_one_that_the_role_asks_for() -> None:
+    path = assets.folder("ansible") / "roles" / "preflight" / "defaults" / "main.yml"
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["preflight_free_gib"] == lab._ROOM
