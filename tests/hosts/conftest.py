@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hosts import engine, image, light_lab
-from tests.hosts.fleet import Fleet, sweep
+from tests.hosts.fleet import Fleet
 from tests.hosts.laptop import Laptop
 
 if TYPE_CHECKING:
@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 
     from tests.hosts.machine import Machine
     from tests.hosts.network import Network
-
-
-@pytest.fixture(scope="session")
-def docker_engine() -> Iterator[Any]:
-    """A docker client, or every test that needs one is skipped with the reason."""
-    try:
-        engine.need("ssh", "tar")
-        with engine.engine() as client:
-            sweep(client, everything=False)
-            yield client
-            sweep(client, everything=True)
-    except engine.NoEngineError as error:
-        pytest.skip(f"no test hosts: {error}")
 
 
 @pytest.fixture(scope="session")
