@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labctl import argtables
 from labctl.errors import UsageError
-from labctl.runner import spec
+from labctl.runner import spec, workloads
 from labctl.runner.redact import secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from importlib.resources.abc import Traversable
 
-_TOP = {"description", "mode", "model", "launcher", "seed", "sample_hz", "workload", "engine", "sampling", "env"}
+_TOP = {
+    "description", "mode", "model", "launcher", "seed", "sample_hz", "workload", "engine", "sampling", "env", "server",
+}  # fmt: skip
 # What a lab may set for the engine; anything else in the environment is the host's own business.
 _ENV_PREFIXES = ("VLLM_", "HF_", "OMP_", "CUDA_", "NCCL_", "TORCH")
 
@@ -63,7 +65,7 @@ def _parse(path: Path | Traversable, name: str) -> dict[str, Any]:
     for unknown, near in argtables.unknown(data, _TOP):
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise UsageError(f"the lab {path} has the unknown key {unknown!r}{hint}; known: {', '.join(sorted(_TOP))}")
-    for table in ("workload", "engine", "sampling", "env"):
+    for table in ("workload", "engine", "sampling", "env", "server"):
         if not isinstance(data.get(table, {}), dict):
             raise UsageError(f"the lab {path}: {table} must be a table")
     return {**data, "lab": name}
@@ -72,34 +74,31 @@ def _parse(path: Path | Traversable, name: str) -> dict[str, Any]:
 def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any) -> spec.RunSpec:
     """RunSpec of a lab with overrides, or UsageError.
 
-    ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``prompts``,
-    ``engine`` and ``sampling`` (lists of KEY=VALUE), ``seed``, ``repeats``, ``sample_hz``, ``synthetic``; None keeps
-    what the lab says.
+    ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``engine``,
+    ``sampling`` and ``workload`` (lists of KEY=VALUE), ``server`` and ``span`` (tables), ``seed``, ``sample_hz``,
+    ``synthetic``, and any key of the workload; None keeps what the lab says.
     """
     table = _table(vllm)
     engine = {**lab.get("engine", {}), **_pairs("engine", over.get("engine") or (), table.engine)}
     sampling = {**lab.get("sampling", {}), **_pairs("sampling", over.get("sampling") or (), table.sampling)}
     _check("engine", engine, table.engine, table.vllm)
     _check("sampling", sampling, table.sampling, table.vllm)
-    workload = dict(lab.get("workload", {}))
-    if over.get("prompts"):
-        workload["prompts"] = list(over["prompts"])
     if over.get("sample_hz") is not None:
         lab = {**lab, "sample_hz": over["sample_hz"]}
-    if over.get("repeats") is not None:
-        workload["repeats"] = over["repeats"]
     fixed: dict[str, Any] = {key: lab[key] for key in ("mode", "launcher", "sample_hz") if key in lab}
     data: dict[str, Any] = {
         **fixed,
         "lab": lab["lab"],
         "model": over.get("model") or lab.get("model", ""),
-        "workload": workload,
+        "workload": _workload(lab, over),
         "engine": engine,
         "sampling": sampling,
         "seed": lab.get("seed", 0) if over.get("seed") is None else over["seed"],
         "synthetic": lab.get("synthetic", True) if over.get("synthetic") is None else over["synthetic"],
         "vllm": vllm,
         "env": {**_environment(lab.get("env", {})), **env},
+        "server": {**(lab.get("server") or {}), **(over.get("server") or {})} or None,
+        "span": over.get("span"),
     }
     try:
         asked = spec.from_dict(data)
@@ -111,6 +110,36 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
             f"the spec holds something that no text can hold (a date, half a character): {error}"
         ) from error
     return asked
+
+
+# Everything else that may be laid over a lab is a key of its workload.
+_NO_WORKLOAD = {"model", "engine", "sampling", "workload", "server", "span", "seed", "sample_hz", "synthetic"}
+
+
+def _workload(lab: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The lab's workload with what was laid over it. Raises UsageError for a key that its kind does not have."""
+    work: dict[str, Any] = dict(lab.get("workload", {}))
+    given = {name: value for name, value in over.items() if name not in _NO_WORKLOAD and value not in (None, [], ())}
+    for item in over.get("workload") or ():
+        name, mark, value = item.partition("=")
+        if not mark or not name.strip():
+            raise UsageError(f"--workload takes KEY=VALUE, not {item!r}")
+        given[name.strip().replace("-", "_")] = _plain(value)
+    kind = workloads.KINDS.get(str(work.get("kind", "prompts")))
+    known = {item.name for item in fields(kind)} if kind else set(given)
+    for name in sorted(set(given) - known):
+        raise UsageError(
+            f"a workload of kind {work.get('kind', 'prompts')} has no {name}: it has {', '.join(sorted(known))}"
+        )
+    return {**work, **given}
+
+
+def _plain(value: str) -> object:
+    """A value of a workload: JSON where it is some, a list where commas part it, else the text."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return [_plain(part) for part in value.split(",")] if "," in value else value
 
 
 def _table(vllm: str) -> argtables.ArgTable:

@@ -8,7 +8,8 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from labctl import labs
-from labctl.runner.spec import SAMPLE_HZ, Workload
+from labctl.runner.spec import SAMPLE_HZ
+from labctl.runner.workloads import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +24,8 @@ def rerun_command(spec: RunSpec, host: str) -> str:
 
 def again(spec: RunSpec, host: str, run_id: str) -> list[str]:
     """The command for the page: by options where they say all of the spec, else by the run's own spec.json."""
-    plain = Workload()
     whole = spec.lab in labs.bundled() and not spec.env and spec.launcher == "venv"
-    if whole and spec.workload.warmup == plain.warmup:
+    if whole and isinstance(spec.workload, Prompts) and spec.workload.warmup == Prompts().warmup:
         return parts(spec, host)
     return [f"labctl run {quote(f'runs/{run_id}/spec.json')}", f"--host {quote(host)}"]
 
@@ -46,10 +46,12 @@ def _options(spec: RunSpec) -> Iterator[tuple[str, str]]:
     for option, arguments in (("--engine", spec.engine), ("--sampling", spec.sampling)):
         for key, value in sorted(arguments.items()):
             yield option, f"{key}={value_text(value)}"
-    for prompt in spec.workload.prompts:
+    prompts = spec.workload if isinstance(spec.workload, Prompts) else None
+    for prompt in prompts.prompts if prompts else ():
         yield "--prompt", prompt
     yield "--seed", str(spec.seed)
-    yield "--repeats", str(spec.workload.repeats)
+    if prompts:
+        yield "--repeats", str(prompts.repeats)
     if spec.sample_hz != SAMPLE_HZ:
         yield "--sample-hz", f"{spec.sample_hz:g}"
 

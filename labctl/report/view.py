@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labctl.report import cards, environment, outputs
@@ -76,15 +77,19 @@ def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     engine = (run.record.engine or {}).get("requested")
     if spec is None:
         return [("Engine arguments", environment.pairs(engine))]
-    work = spec.workload
     general = {
         "mode": spec.mode, "launcher": spec.launcher, "model": spec.model, "vLLM": spec.vllm,
-        "prompts": len(work.prompts), "warm-up passes": work.warmup, "measured passes": work.repeats,
         "seed": spec.seed, "synthetic model allowed": spec.synthetic,
         "sha256 of spec.json": run.record.spec_sha256,
     }  # fmt: skip
+    work = asdict(spec.workload)
+    # The texts themselves stand with the outputs.
+    work |= {name: len(work[name]) for name in ("prompts", "requests") if isinstance(work.get(name), (list, tuple))}
     groups = [
         ("Run", environment.pairs(general)),
+        ("Workload", environment.pairs(work)),
+        ("Server", environment.pairs(asdict(spec.server) if spec.server else {})),
+        ("Span", environment.pairs(asdict(spec.span) if spec.span else {})),
         ("Engine arguments", environment.pairs(engine if isinstance(engine, dict) else spec.engine)),
         ("Sampling arguments", environment.pairs(spec.sampling)),
         ("Environment variables", environment.pairs(spec.env)),

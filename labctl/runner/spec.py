@@ -7,38 +7,15 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-SCHEMA = 1
+from labctl.runner import workloads
+from labctl.runner.placement import Server, Span
+from labctl.runner.workloads import SpecError, Workload
+
+__all__ = ["SCHEMA", "RunSpec", "SpecError", "from_dict", "from_json"]
+
+SCHEMA = 2  # 2: workloads of other kinds than prompts, server, span
 SAMPLE_HZ = 5.0
-MODES = ("offline",)
-WORKLOADS = ("prompts",)
-
-
-class SpecError(ValueError):
-    """A spec that cannot be run; the message is one readable sentence."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """What the engine is asked to do: ``warmup`` passes over ``prompts``, then ``repeats`` measured ones."""
-
-    kind: str = "prompts"
-    prompts: tuple[str, ...] = ()
-    warmup: int = 1
-    repeats: int = 3
-
-    def check(self) -> None:
-        """Raise SpecError where the workload cannot be run."""
-        if self.kind not in WORKLOADS:
-            raise SpecError(f"workload kind {self.kind!r} is unknown; known: {', '.join(WORKLOADS)}")
-        if not self.prompts:
-            raise SpecError("the workload has no prompts: give at least one")
-        for number, prompt in enumerate(self.prompts, 1):
-            if not isinstance(prompt, str) or not prompt.strip():
-                raise SpecError(f"prompt {number} is empty: every prompt needs some text")
-        for name, least in (("warmup", 0), ("repeats", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise SpecError(f"workload.{name} must be a whole number of at least {least}, not {value!r}")
+MODES = ("offline", "server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +25,7 @@ class RunSpec:
     ``engine`` and ``sampling`` hold the keyword arguments of ``vllm.LLM`` (EngineArgs) and ``vllm.SamplingParams`` as
     given; ``vllm`` is the version whose argument table the laptop checked them against; ``sample_hz`` is how often the
     machine is sampled (0: never); ``env`` holds non-secret environment variables for the worker (HF_ENDPOINT, VLLM_*).
+    ``server``: how a server listens (mode ``server`` alone); ``span``: this host's part of an engine over several.
     """
 
     lab: str
@@ -62,6 +40,8 @@ class RunSpec:
     sample_hz: float = SAMPLE_HZ
     vllm: str | None = None
     env: dict[str, str] = field(default_factory=dict)
+    server: Server | None = None
+    span: Span | None = None
     schema: int = SCHEMA
 
     def check(self) -> None:
@@ -76,6 +56,15 @@ class RunSpec:
             raise SpecError(f"sample_hz must be between 0 (never) and {_FASTEST_HZ:g}, not {self.sample_hz!r}")
         _check_sampling(self.sampling)
         self.workload.check()
+        if self.mode != self.workload.MODE:
+            raise SpecError(
+                f"a workload of kind {self.workload.kind} is for mode {self.workload.MODE}, not {self.mode}"
+            )
+        if (self.server is None) != (self.mode != "server"):
+            raise SpecError(f"server settings belong to mode server, not to {self.mode}")
+        for part in (self.server, self.span):
+            if part is not None:
+                part.check()
 
     def to_json(self) -> str:
         """The canonical text of ``spec.json``: sorted keys, UTF-8, one trailing newline."""
@@ -137,27 +126,28 @@ def from_json(text: str) -> RunSpec:
 
 def from_dict(data: dict[str, Any]) -> RunSpec:
     """Build and check a RunSpec from plain data. Raises SpecError."""
-    _known(data, RunSpec, "spec")
-    work = data.get("workload")
-    if not isinstance(work, dict):
-        raise SpecError("the spec has no workload")
-    _known(work, Workload, "workload")
-    prompts = work.get("prompts", ())
-    if not isinstance(prompts, (list, tuple)):
-        raise SpecError("workload.prompts must be a list of strings")
+    names = {item.name for item in fields(RunSpec)}
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise SpecError(f"unknown key in the spec: {', '.join(unknown)}; known: {', '.join(sorted(names))}")
+    work = workloads.read(data.get("workload"))
     missing = [name for name in ("lab", "model") if name not in data]
     if missing:
         raise SpecError(f"the spec lacks {' and '.join(missing)}")
     for name, kind in _KINDS.items():
         if name in data and not isinstance(data[name], kind):
             raise SpecError(f"{name} in the spec has the wrong type: {type(data[name]).__name__}")
-    spec = RunSpec(**{**data, "workload": Workload(**{**work, "prompts": tuple(prompts)})})
+    parts = {"server": _part(Server, data.get("server"), "server"), "span": _part(Span, data.get("span"), "span")}
+    if parts["server"] is None and work.MODE == "server":
+        parts["server"] = Server()
+    spec = RunSpec(**{"mode": work.MODE, **data, **parts, "workload": work, "schema": SCHEMA})
     spec.check()
     return spec
 
 
-def _known(data: dict[str, Any], kind: type, where: str) -> None:
-    names = {item.name for item in fields(kind)}
-    unknown = sorted(set(data) - names)
-    if unknown:
-        raise SpecError(f"unknown key in the {where}: {', '.join(unknown)}; known: {', '.join(sorted(names))}")
+def _part(kind: type[Any], data: object, where: str) -> Any:
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        raise SpecError(f"{where} in the spec must be a table")
+    return workloads.build(kind, data, where)

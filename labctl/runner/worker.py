@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
 from pathlib import Path
 
-from labctl.runner import arguments, ending, model, offline, processes, rundir, spec
+from labctl.runner import arguments, ending, model, processes, rundir, spec
 from labctl.runner.events import Events
 from labctl.runner.redact import Redactor
 
-_MODES = {"offline": offline.run}
+# Workload kind -> the module whose ``run(asked, run_dir, events)`` does it.
+_KINDS = {
+    "prompts": "offline", "batches": "bench", "requests": "api", "hold": "hold", "serve_bench": "serve_bench",
+    "arrivals": "arrivals", "parameters": "parameters",
+}  # fmt: skip
 
 
 def main() -> int:
@@ -27,7 +32,7 @@ def _run(run_dir: Path, events: Events) -> int:
     try:
         events.emit("start", pid=os.getpid())
         asked = spec.from_json((run_dir / rundir.SPEC).read_text(encoding="utf-8"))
-        _MODES[asked.mode](asked, run_dir, events)
+        importlib.import_module(f"labctl.runner.{_KINDS[asked.workload.kind]}").run(asked, run_dir, events)
         events.emit("done")
     except BaseException as error:  # noqa: BLE001 - the record must name whatever ended the run
         traceback.print_exc()

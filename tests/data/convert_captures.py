@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from labctl.runner import ending, record, rundir, spec
+from labctl.runner import ending, record, rundir, spec, workloads
 
 NAME = "h100-offline-opt-125m-converted"
 TARGET = Path(__file__).with_name("runs") / NAME
@@ -76,7 +76,7 @@ def main(captures: Path) -> None:
 
 
 def _spec(batches: dict[str, Any]) -> spec.RunSpec:
-    work = spec.Workload(prompts=("(not captured)",), warmup=1, repeats=2)
+    work = workloads.Prompts(prompts=("(not captured)",), warmup=1, repeats=2)
     engine = {**batches["kw"], "load_format": "dummy", "disable_log_stats": True}  # the log's non-default args
     return spec.RunSpec(
         lab="offline", model=batches["model"], workload=work, engine=engine, vllm="0.25.1",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from labctl.runner import spec
+from labctl.runner import spec, workloads
 from tests.e2e.conftest import until
 from tests.hosts import light_lab
 from tests.hosts.laptop import Laptop
@@ -133,7 +133,7 @@ def test_a_clock_that_is_an_hour_off(laptop: Laptop, machine: Callable[..., Mach
 
 
 def test_a_light_lab_runs_over_ssh_to_a_throughput(laptop: Laptop, gpu1: Machine) -> None:
-    work = spec.Workload(prompts=("sleep 1", "bytes 4000 escape", "lines 50"), warmup=1, repeats=1)
+    work = workloads.Prompts(prompts=("sleep 1", "bytes 4000 escape", "lines 50"), warmup=1, repeats=1)
     asked = spec.RunSpec(lab="offline", model=light_lab.MODEL, workload=work, sampling={"max_tokens": 32})
     run_dir = f"{gpu1.lab_dir}/runs/first"
     gpu1.write(f"{run_dir}/spec.json", asked.to_json().encode())

@@ -6,6 +6,7 @@ import pytest
 
 from labctl import argtables, labs
 from labctl.errors import UsageError
+from labctl.runner.workloads import Prompts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +20,15 @@ def build(name: str = "offline", **over: Any) -> spec.RunSpec:
     return labs.build(labs.read(name), vllm=V, env={}, **over)
 
 
+def prompts(asked: spec.RunSpec) -> Prompts:
+    assert isinstance(asked.workload, Prompts)
+    return asked.workload
+
+
 def test_the_tutorials_first_lab() -> None:
     asked = build()
     assert asked.model == "facebook/opt-125m"
-    assert asked.workload.prompts == ("Hello, my name is", "The capital of France is", "Artificial intelligence is")
+    assert prompts(asked).prompts == ("Hello, my name is", "The capital of France is", "Artificial intelligence is")
     assert asked.sampling == {"temperature": 0.8, "top_p": 0.95, "max_tokens": 100}
 
 
@@ -31,7 +37,7 @@ def test_the_tutorials_second_lab() -> None:
     assert asked.model == "Qwen/Qwen2.5-7B-Instruct"
     assert asked.engine == {"tensor_parallel_size": 1, "gpu_memory_utilization": 0.9, "max_model_len": 2048}
     assert asked.sampling == {"temperature": 0.7, "top_p": 0.9, "max_tokens": 256, "repetition_penalty": 1.1}
-    assert asked.workload.prompts == ("请解释什么是PagedAttention？", "大模型推理优化的主要方向有哪些？")
+    assert prompts(asked).prompts == ("请解释什么是PagedAttention？", "大模型推理优化的主要方向有哪些？")
 
 
 @pytest.mark.parametrize("name", labs.bundled())
@@ -52,7 +58,7 @@ def test_overrides() -> None:
         synthetic=False,
     )
     assert asked.engine == {"max_model_len": 2048, "enforce_eager": True, "dtype": "bfloat16"}
-    assert (asked.model, asked.seed, asked.synthetic, asked.workload.repeats) == ("m/x", 7, False, 5)
+    assert (asked.model, asked.seed, asked.synthetic, prompts(asked).repeats) == ("m/x", 7, False, 5)
     assert asked.sampling["max_tokens"] == 5
     assert asked.sampling["top_p"] == 0.95
 

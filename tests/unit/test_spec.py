@@ -51,8 +51,8 @@ def test_what_cannot_run_is_refused_in_one_sentence(change: dict[str, Any], said
 
 
 def test_a_newer_schema_is_refused_by_name() -> None:
-    with pytest.raises(spec.SpecError, match=r"schema 2.*newer labctl"):
-        spec.from_json(json.dumps({**PLAIN, "schema": 2, "something": "new"}))
+    with pytest.raises(spec.SpecError, match=r"schema 3.*newer labctl"):
+        spec.from_json(json.dumps({**PLAIN, "schema": 3, "something": "new"}))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"spec"', '{"schema": "1"}'])

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from labctl.report.rerun import again, quote, rerun_command
-from labctl.runner.spec import RunSpec, Workload
+from labctl.runner.spec import RunSpec
+from labctl.runner.workloads import Prompts
 
 
 def spec(**changes: Any) -> RunSpec:
-    work = Workload(prompts=changes.pop("prompts", ("Hello, my name is", "it's")), repeats=3)
+    work = Prompts(prompts=changes.pop("prompts", ("Hello, my name is", "it's")), repeats=3)
     return RunSpec(**{"lab": "offline", "model": "facebook/opt-125m", "workload": work, **changes})
 
 
