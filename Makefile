@@ -10,7 +10,7 @@ export PYTHON
 # Matplotlib keeps its list of fonts below .labctl too, not in the home directory; bootstrap.sh makes the list.
 export MPLCONFIGDIR := $(CURDIR)/.labctl/cache/matplotlib
 
-.PHONY: help demo test test-all lint types unit integration acceptance bench lock clean clean-all
+.PHONY: help demo test test-all lint types unit integration session-engine session-ansible acceptance bench lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,8 +39,18 @@ types: $(DEV)/.stamp ## mypy --strict
 unit: $(DEV)/.stamp ## tests without network, processes or clock
 	$(DEV)/bin/python -m pytest tests/unit
 
-integration: $(DEV)/.stamp ## tests with the real Ansible and the real vLLM
-	$(DEV)/bin/python -m pytest -m "not slow" tests --ignore tests/unit --ignore tests/benchmarks
+integration: $(DEV)/.stamp ## tests with the real Ansible and the real vLLM, two sessions at once
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target session-engine session-ansible
+
+# What starts the real vLLM; the other session leaves these out.
+ENGINE_TESTS := tests/e2e $(addprefix tests/hosts/test_,airgap.py engine.py span_engine.py)
+
+session-engine: $(DEV)/.stamp
+	$(DEV)/bin/python -m pytest -m "not slow" $(ENGINE_TESTS) --durations=25
+
+session-ansible: $(DEV)/.stamp
+	$(DEV)/bin/python -m pytest -m "not slow" tests/integration tests/molecule tests/hosts \
+		$(addprefix --ignore=,$(ENGINE_TESTS)) --durations=25
 
 # testinfra goes in by Ansible's own reading of the inventory, and by ssh with ~/.ssh/config.
 acceptance: $(DEV)/.stamp ## what must hold on a provisioned host (HOST=gpu1)

@@ -13,20 +13,27 @@ import typer
 
 from labctl import __version__
 from labctl.commands import (
+    ask,
     attach,
     bundle,
     doctor,
+    down,
     fetch,
     hosts,
     import_,
     labs,
     logs,
+    params,
     provision,
+    ps,
     report,
     run,
     runs,
     show,
     stop,
+    study,
+    tunnel,
+    up,
     verify,
 )
 from labctl.commands.options import complain
@@ -54,6 +61,14 @@ for verb in (
     runs.runs,
     show.show,
     verify.verify,
+    up.up,
+    ps.ps,
+    ask.ask,
+    tunnel.tunnel,
+    down.down,
+    params.params,
+    study.studies,
+    study.study,
     report.report,
     bundle.bundle,
 ):

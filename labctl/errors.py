@@ -61,6 +61,10 @@ class TransferError(LabError):
     exit_code = 8
 
 
+class RunGoneError(TransferError):
+    """The host answers, but has the run's directory no more: it was rebuilt, or someone removed it."""
+
+
 class UnreadableRunError(LabError):
     """A run directory that is missing, incomplete, altered, or of a newer schema."""
 
@@ -77,3 +81,9 @@ class CouldNotCheckError(LabError):
     """``doctor`` or ``verify`` could not look at all (which says nothing about what they would have found)."""
 
     exit_code = 10
+
+
+class ServerError(LabError):
+    """A kept server that is not there, not ready, or did not do what it was asked."""
+
+    exit_code = 12

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 NAME = "local/fate.json"
 
 
-def mark(path: Path, status: str, why: str) -> None:
-    """Note that a run is ``lost`` (its host is silent) or ``not started``. Raises TransferError."""
-    said = {"status": status, "why": why, "utc": datetime.now(UTC).isoformat(timespec="seconds")}
+def mark(path: Path, status: str, why: str, *, gone: bool = False) -> None:
+    """Note that a run is ``lost`` (its host is silent, or ``gone``: has it no more) or ``not started``.
+
+    Raises TransferError.
+    """
+    said = {"status": status, "why": why, "utc": datetime.now(UTC).isoformat(timespec="seconds"), "gone": gone}
     try:
         (path / NAME).parent.mkdir(exist_ok=True)
         rundir.write_atomic(path / NAME, (json.dumps(said) + "\n").encode())
@@ -30,7 +33,7 @@ def mark(path: Path, status: str, why: str) -> None:
 
 
 def noted(path: Path) -> dict[str, Any]:
-    """{"status", "why", "utc"} of a run that ``mark`` noted and no fetch has contradicted; else empty."""
+    """{"status", "why", "utc", "gone"} of a run that ``mark`` noted and no fetch has contradicted; else empty."""
     return {} if (path / rundir.SUMS).is_file() else note(path / NAME)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from labctl import runs, transfer
 from labctl.errors import LaunchError, UnreachableError, UnreadableRunError
-from labctl.runner import events, record, rundir
+from labctl.runner import events, phases, record, rundir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from labctl.inventory import Host
     from labctl.launchers import Launcher
@@ -72,7 +72,7 @@ class Persistence:
                 return done
 
 
-def launch(where: Line, asked: RunSpec, persist: Persistence) -> None:
+def launch(where: Line, asked: RunSpec, persist: Persistence, secrets: Mapping[str, str] | None = None) -> None:
     """Start a run exactly once, however often the line is cut meanwhile. Raises what Launcher.launch raises."""
     again = False
 
@@ -82,7 +82,7 @@ def launch(where: Line, asked: RunSpec, persist: Persistence) -> None:
             return
         repeated, again = again, True
         try:
-            where.launcher.launch(asked, where.path.name)
+            where.launcher.launch(asked, where.path.name, secrets)
         except LaunchError:
             # The start before this one was slow, not lost.
             if not (repeated and started(where)):
@@ -102,9 +102,20 @@ def follow(where: Line, show: Callable[[str], None], patience: float = PATIENCE_
     Raises UnreachableError once the host was silent for ``patience`` seconds, TransferError, UnreadableRunError;
     what ``show`` raises passes and ends nothing on the host.
     """
+    until(where, show, lambda _: False, patience)
+    return runs.load(where.path).record
+
+
+def until(
+    where: Line,
+    show: Callable[[str], None],
+    enough: Callable[[list[dict[str, Any]]], bool],
+    patience: float = PATIENCE_S,
+) -> bool:
+    """As ``follow``, but no longer than until the run's events are ``enough``: then True, where it ended False."""
     persist = Persistence(where.session, patience, lambda: show(SILENT))
 
-    def watch() -> None:
+    def watch() -> bool:
         # Soon after coming (back) to a run, then now and then.
         asked = time.monotonic() - ALIVE_EVERY + _MIRROR_EVERY
         while rundir.SUMS not in transfer.mirror(where.session, where.remote_dir, where.path):
@@ -114,13 +125,23 @@ def follow(where: Line, show: Callable[[str], None], patience: float = PATIENCE_
                 where.launcher.control(where.path.name, "seal")
                 asked = time.monotonic()
             told = events.read(where.path)
-            show(events.open_phase(told) or ("ending" if told else "starting"))
+            if enough(told):
+                return True
+            show(_doing(where.path, told))
             where.session.wait(f"{where.remote_dir}/{rundir.SUMS}", _MIRROR_EVERY)
         persist.alive()
         transfer.fetch(where.session, where.remote_dir, where.path)
+        return False
 
-    persist(watch)
-    return runs.load(where.path).record
+    return persist(watch)
+
+
+def _doing(path: Path, told: list[dict[str, Any]]) -> str:
+    """What a run does now; an engine that starts says how far it is."""
+    phase = events.open_phase(told)
+    if phase == "engine":
+        return phases.where_it_died(phases.timeline(path))
+    return phase or ("ending" if told else "starting")
 
 
 def status(session: Session, remote_dir: str) -> str:

@@ -9,18 +9,17 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl import argtables
+from labctl import argtables, needs, spans, unused
 from labctl.errors import UsageError
 from labctl.runner import spec, workloads
-from labctl.runner.redact import secret_name
+from labctl.runner.redact import secret_name, secret_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from importlib.resources.abc import Traversable
 
-_TOP = {
-    "description", "mode", "model", "launcher", "seed", "sample_hz", "workload", "engine", "sampling", "env", "server",
-}  # fmt: skip
+_TABLES = ("workload", "engine", "sampling", "env", "server", "vary", "needs")
+_TOP = {"description", "mode", "model", "launcher", "seed", "sample_hz", *_TABLES}
 # What a lab may set for the engine; anything else in the environment is the host's own business.
 _ENV_PREFIXES = ("VLLM_", "HF_", "OMP_", "CUDA_", "NCCL_", "TORCH")
 
@@ -65,7 +64,7 @@ def _parse(path: Path | Traversable, name: str) -> dict[str, Any]:
     for unknown, near in argtables.unknown(data, _TOP):
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise UsageError(f"the lab {path} has the unknown key {unknown!r}{hint}; known: {', '.join(sorted(_TOP))}")
-    for table in ("workload", "engine", "sampling", "env", "server"):
+    for table in _TABLES:
         if not isinstance(data.get(table, {}), dict):
             raise UsageError(f"the lab {path}: {table} must be a table")
     return {**data, "lab": name}
@@ -76,8 +75,9 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
 
     ``vllm``: the host's version, whose table the names are checked against. ``over``: ``model``, ``engine``,
     ``sampling`` and ``workload`` (lists of KEY=VALUE), ``server`` and ``span`` (tables), ``seed``, ``sample_hz``,
-    ``synthetic``, and any key of the workload; None keeps what the lab says.
+    ``synthetic``, and any key of the workload; None keeps what the lab says. ``vary`` is for labctl.grids.
     """
+    needs.of_version(lab, vllm)
     table = _table(vllm)
     engine = {**lab.get("engine", {}), **_pairs("engine", over.get("engine") or (), table.engine)}
     sampling = {**lab.get("sampling", {}), **_pairs("sampling", over.get("sampling") or (), table.sampling)}
@@ -103,6 +103,7 @@ def build(lab: dict[str, Any], *, vllm: str, env: Mapping[str, str], **over: Any
     try:
         asked = spec.from_dict(data)
         asked.to_json().encode()
+        unused.check(asked, over)
     except spec.SpecError as error:
         raise UsageError(str(error)) from error
     except (TypeError, UnicodeEncodeError) as error:
@@ -169,13 +170,17 @@ def _check(kind: str, given: Mapping[str, Any], known: Mapping[str, Any], versio
     _check_values(kind, given, known)
     for name in {"model", "seed"} & set(given) if kind == "engine" else ():
         raise UsageError(f"{name} is no engine argument of a lab: set {name} itself (--{name})")
+    if kind == "engine":
+        spans.refuse(given)
 
 
 def _check_values(kind: str, given: Mapping[str, Any], known: Mapping[str, argtables.Argument]) -> None:
     for name, value in given.items():
         if secret_name(name):
             raise UsageError(f"{name} is a secret, which never goes into a spec: export HF_TOKEN in your shell instead")
-        _value(kind, name, value, known)
+        inner = secret_within(name, _value(kind, name, value, known))
+        if inner:
+            raise UsageError(f"{inner} is a secret, which never goes into a spec")
 
 
 def _value(kind: str, name: str, value: object, known: Mapping[str, argtables.Argument]) -> object:

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from labctl.runner.spec import RunSpec
 
 ORIGIN = "local/origin.json"
+STUDY = "local/study.json"  # which point of which study a run is
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,120}")
 # Nothing that labctl writes is nested so deep; Python's own JSON gives up near a thousand, with a traceback.
 _DEEPEST = 100
+# The figure that says a run's throughput (tok/s), by its kind: passes, a serving benchmark, batching.
+THROUGHPUTS = ("throughput", "best_throughput", "throughput_continuous")
 _NOTE = 500  # characters shown of an error's message
 
 
@@ -69,7 +72,7 @@ def origin(path: Path) -> dict[str, Any]:
 
 def find(runs_dir: Path, name: str | None) -> Path:
     """The directory of a run: its id, an unambiguous part of one, or None for the newest. Raises UnreadableRunError."""
-    return runs_dir / choose([path.name for path in _folders(runs_dir)], name, str(runs_dir), "labctl runs")
+    return runs_dir / choose([path.name for path in folders(runs_dir)], name, str(runs_dir), "labctl runs")
 
 
 def choose(known: list[str], name: str | None, place: str, listing_command: str) -> str:
@@ -116,13 +119,13 @@ def _too_deep(value: object, left: int = _DEEPEST) -> bool:
 
 def listing(runs_dir: Path) -> list[dict[str, Any]]:
     """One row a local run, newest last; an unreadable one says so in ``status`` and ``note``."""
-    return [_row(path) for path in _folders(runs_dir)]
+    return [_row(path) for path in folders(runs_dir)]
 
 
-def _folders(runs_dir: Path) -> list[Path]:
+def folders(runs_dir: Path) -> list[Path]:
     """Folders that hold a run, oldest first; whatever else someone keeps there is left alone."""
-    folders = sorted(path for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
-    return [path for path in folders if is_run(path)]
+    found = sorted(path for path in runs_dir.iterdir() if path.is_dir()) if runs_dir.is_dir() else []
+    return [path for path in found if is_run(path)]
 
 
 def is_id(name: str) -> bool:
@@ -155,7 +158,8 @@ def row_of(text: str) -> dict[str, Any]:
     """Status, throughput (tok/s), synthetic and note from the text of a record, whatever it holds."""
     try:
         data = json.loads(text)
-        figure = (data.get("metrics") or {}).get("throughput") or {}
+        figures = data.get("metrics") or {}
+        figure: dict[str, Any] = next((figures[name] for name in THROUGHPUTS if figures.get(name)), {})
         error = data.get("error") or {}
         value, note, status = figure.get("value"), error.get("message"), data.get("status")
         synthetic = (data.get("model") or {}).get("synthetic")
@@ -179,7 +183,7 @@ def unreadable(error: Exception) -> dict[str, Any]:
 
 def forget(path: Path) -> None:
     """Remove the note of a run that never started."""
-    for name in (rundir.SPEC, ORIGIN):
+    for name in (rundir.SPEC, ORIGIN, STUDY):
         (path / name).unlink(missing_ok=True)
     for folder in (path / "local", path):
         folder.rmdir()

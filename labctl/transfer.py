@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from labctl import fates
-from labctl.errors import TransferError
+from labctl.errors import RunGoneError, TransferError
 from labctl.runner import rundir, spec
 from labctl.runs import read_spec
 from labctl.seals import is_plain, manifest, wrong_files
@@ -35,7 +35,10 @@ _READ_WHOLE = {
 
 
 def mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
-    """Bring over what has grown since the last time; returns the host's {path: size}. Raises TransferError."""
+    """Bring over what has grown since the last time; returns the host's {path: size}.
+
+    Raises TransferError; RunGoneError where the host has no such run (any more).
+    """
     with _alone(path):
         return _mirror(session, remote_dir, path)
 
@@ -43,7 +46,7 @@ def mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
 def _mirror(session: Session, remote_dir: str, path: Path) -> dict[str, int]:
     entries = session.walk(remote_dir)
     if entries is None:
-        raise TransferError(f"the host has no run directory {remote_dir}")
+        raise RunGoneError(f"the host has no run directory {remote_dir}")
     files = _checked([e for e in entries if not Path(e.path).name.startswith(".")], path)
     _bring(session, remote_dir, path, files, _REPLACED)
     # The host has spoken: whatever was thought of it is no longer so.

@@ -47,7 +47,15 @@ def _told(run: Run) -> list[str]:
     listed = "".join(f"{name}=={version}\n" for name, version in (node.get("packages") or {}).items())
     if node and (not packages.is_file() or packages.read_text(encoding="utf-8") != listed):
         found.append(f"the record tells other packages than {rundir.PACKAGES}")
-    return found
+    return found + [said for rank, node in enumerate(told.nodes[1:], 1) if (said := _other(run, rank, node))]
+
+
+def _other(run: Run, rank: int, node: dict[str, Any]) -> str:
+    """What is wrong with the node of another host of a span; "" where its raw file tells the same."""
+    name = rundir.NODE.format(rank=rank)
+    if (run.path / name).is_file() and json.loads((run.path / name).read_text(encoding="utf-8")) == node:
+        return ""
+    return f"the record tells another host than {name}"
 
 
 def _figures(run: Run) -> list[str]:

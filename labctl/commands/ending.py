@@ -79,9 +79,10 @@ def _row(one: Outcome[Path]) -> dict[str, Any]:
     if one.value is None:
         return row | {"error": str(one.error), "next": getattr(one.error, "next_command", "")}
     run = runs.load(one.value)
-    figures = {name: run.record.metrics.get(name, {}).get("value") for name in ("throughput", "startup")}
-    row |= {"run": run.run_id, "status": run.record.status, "tok/s": figures["throughput"]}
-    row |= {"start-up s": figures["startup"], "report": str(near(report_of(one.value)))}
+    figures = {name: figure.get("value") for name, figure in run.record.metrics.items()}
+    rate = next((figures[name] for name in runs.THROUGHPUTS if figures.get(name) is not None), None)
+    row |= {"run": run.run_id, "status": run.record.status, "tok/s": rate}
+    row |= {"start-up s": figures.get("startup"), "report": str(near(report_of(one.value)))}
     if run.record.status != "ok":
         row |= {"code": EXIT_RUN_FAILED, "error": f"the run {run.record.status}: {_why(run)}"}
         row["next"] = f"labctl logs {run.run_id}"
@@ -95,22 +96,40 @@ def _why(run: Run) -> str:
 
 def summary(run: Run) -> None:
     """A few lines of figures: what the run came to."""
-    from labctl.report.amounts import number
+    from labctl.report import banners, brief, load
 
     record = run.record
     typer.echo(f"run: {run.run_id} ({record.status})")
-    if record.error:
+    if banners.was_kept(run.spec.workload.kind, record):
+        typer.echo(banners.KEPT)
+    elif record.error:
         typer.echo(f"error in {line(record.error.get('phase'))}: {line(record.error.get('message'), 500)}")
     if record.model and record.model.get("synthetic"):
-        typer.echo(f"model: synthetic, random weights of {line(run.spec.model)} ({line(record.model.get('why'))})")
+        why = f" ({line(record.model['why'])})" if record.model.get("why") else ""
+        typer.echo(f"model: synthetic, random weights of {line(record.model.get('requested') or run.spec.model)}{why}")
+    read = load.read(run.path)
+    batches = run.spec.workload.kind == "batches"  # each size has its own line in a table
     for name, label in _SHOWN.items():
-        figure = record.metrics.get(name, {})
-        value = figure.get("value")
-        if value is None and name == "throughput" and record.status == "ok":
-            typer.echo(f"{label}: unknown ({line(figure.get('note'))})")
-        if value is not None:
-            text = number(value) or line(value)
-            low, high = number(figure.get("low")), number(figure.get("high"))
-            spread = f" (median of {line(figure.get('n'))}: {low} to {high})" if low and high else ""
-            note = f" ({line(figure.get('note'))})" if name == "compile_cache" else ""
-            typer.echo(f"{label}: {text} {line(figure.get('unit'))}".rstrip() + spread + note)
+        if name != "throughput" or not batches:
+            _figure(run, name, label)
+    for said in brief.brief(read):
+        if isinstance(said, str):
+            typer.echo(said)
+        else:
+            print_table(said.rows, said.columns)
+
+
+def _figure(run: Run, name: str, label: str) -> None:
+    """One line of a figure that is known."""
+    from labctl.report.amounts import number
+
+    record, figure = run.record, run.record.metrics.get(name, {})
+    value = figure.get("value")
+    if value is None and name == "throughput" and record.status == "ok" and run.spec.workload.kind == "prompts":
+        typer.echo(f"{label}: unknown ({line(figure.get('note'))})")
+    if value is not None:
+        text = number(value) or line(value)
+        low, high, count = number(figure.get("low")), number(figure.get("high")), figure.get("n")
+        spread = f" (median of {line(count)}: {low} to {high})" if low and high and count != 1 else ""
+        note = f" ({line(figure.get('note'))})" if name == "compile_cache" else ""
+        typer.echo(f"{label}: {text} {line(figure.get('unit'))}".rstrip() + spread + note)

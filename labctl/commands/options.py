@@ -79,17 +79,51 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: list[dict[str, Any]], columns: list[str], *, cut: bool = True) -> None:
-    """Print rows as aligned columns, cut to the terminal's width unless what stands last must be read whole."""
+    """Print rows as aligned columns, cut to the terminal's width or, not ``cut``, broken so that all can be read."""
     import shutil
 
+    limit = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 10_000
+    for text in table_lines(rows, columns, limit, cut=cut):
+        typer.echo(text)
+
+
+def table_lines(rows: list[dict[str, Any]], columns: list[str], limit: int, *, cut: bool) -> list[str]:
+    """The lines of a table for a terminal of ``limit`` columns.
+
+    One that is too wide and must not be cut has its last column on lines of its own; where that is not enough, each
+    row is a block, a line for each of its values.
+    """
     from labctl.report.text import line
 
     cells = [[line(row.get(name), 400) for name in columns] for row in rows]
-    widths = [max(len(name), *(len(c[i]) for c in cells), 0) for i, name in enumerate(columns)]
-    limit = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 10_000
-    for row in [columns, *cells]:
-        text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        typer.echo(text if len(text) <= limit or not cut else text[: limit - 1] + "…")
+    lines = _aligned([columns, *cells])
+    if cut:
+        return [text if len(text) <= limit else text[: limit - 1] + "…" for text in lines]
+    if max(map(_width, lines)) <= limit:
+        return lines
+    lines = _aligned([row[:-1] for row in [columns, *cells]])
+    if max(map(_width, lines)) <= limit:
+        below = [f"    {row[-1]}" if row[-1] else "" for row in [columns, *cells]]
+        return [text for pair in zip(lines, below, strict=True) for text in pair if text]
+    blocks = [_aligned([[name, cell] for name, cell in zip(columns, row, strict=True) if cell]) for row in cells]
+    return [text for block in blocks for text in (*block, "")]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal takes for a text: Chinese signs take two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def say(text: str) -> None:

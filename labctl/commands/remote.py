@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from labctl.commands.options import project, run_path, say
-from labctl.errors import EXIT_DETACHED, TransferError, UnreachableError, UnreadableRunError
+from labctl.errors import EXIT_DETACHED, RunGoneError, TransferError, UnreachableError, UnreadableRunError
 from labctl.follow import Line, started
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def line_to(name: str | None, host: str | None = None) -> Iterator[Line]:
 
     Raises UnreachableError (and notes the run as lost), HostKeyError, UnreadableRunError, HostUnknownError.
     """
-    from labctl import runs
+    from labctl import api_keys, runs
     from labctl.launchers import launcher
     from labctl.sessions import open_session
 
@@ -65,7 +65,12 @@ def line_to(name: str | None, host: str | None = None) -> Iterator[Line]:
         target = replace(target, lab_dir=remote_dir.removesuffix(f"/runs/{path.name}"))
         where = Line(target, session, launcher(runs.asked_launcher(path), target, session), remote_dir, path)
         _need_start(where)
-        yield where
+        try:
+            yield where
+        finally:
+            # A kept server's run may have come home sealed: its key opens nothing any more.
+            place = project()
+            api_keys.sweep(place.inventory.parent, place.runs_dir)
 
 
 def _need_start(where: Line) -> None:
@@ -79,8 +84,7 @@ def _need_start(where: Line) -> None:
     if where.session.wait(f"{where.remote_dir}/{rundir.SPEC}", 0) and started(where, _START_S):
         return
     fates.mark(where.path, "not started", "labctl or the line ended before it was started")
-    again = f"labctl run {where.path / rundir.SPEC} --host {where.host.name}"
-    raise UnreadableRunError(f"{where.path.name} was never started on {where.host.name}", again)
+    raise UnreadableRunError(f"{where.path.name} was never started on {where.host.name}", _anew(where.path))
 
 
 def _adopt(session: Session, target: Host, name: str | None) -> Path:
@@ -112,7 +116,7 @@ def _adopt(session: Session, target: Host, name: str | None) -> Path:
 
 @contextmanager
 def telling(path: Path | None) -> Iterator[None]:
-    """Give errors on the way the command that carries on; a host that is silent makes its run a lost one."""
+    """Give errors on the way the command that carries on; a host that is silent, or no longer has it, loses a run."""
     try:
         yield
     except UnreachableError as error:
@@ -121,6 +125,12 @@ def telling(path: Path | None) -> Iterator[None]:
         kept = _lose(path, str(error))
         what = f"{error}. The run goes on there if the host does{kept}"
         raise UnreachableError(what, _again(path)) from error
+    except RunGoneError as error:
+        if path is None or error.next_command:
+            raise
+        # To attach again would ask for the same folder again.
+        kept = _lose(path, str(error), gone=True)
+        raise RunGoneError(f"{error}: {path.name} is lost{kept}", _anew(path)) from error
     except TransferError as error:
         if path is not None and path.exists() and not error.next_command:
             error.next_command = _again(path)
@@ -131,14 +141,21 @@ def _again(path: Path) -> str:
     return f"labctl attach {path.name}"
 
 
-def _lose(path: Path, why: str) -> str:
+def _anew(path: Path) -> str:
+    from labctl import runs
+    from labctl.runner import rundir
+
+    return f"labctl run {path / rundir.SPEC} --host {runs.origin(path).get('host')}"
+
+
+def _lose(path: Path, why: str, *, gone: bool = False) -> str:
     """Note the run as lost and build the report from what had been mirrored; says what is kept."""
     from labctl import fates
     from labctl.runner import rundir
 
     if (path / rundir.SUMS).is_file():
         return ""
-    fates.mark(path, "lost", why)
+    fates.mark(path, "lost", why, gone=gone)
     if not (path / rundir.RECORD).is_file():
         return "; nothing had arrived yet"
     return f"; what had arrived is kept as a lost run: {page_of(path)}"

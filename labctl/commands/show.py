@@ -1,13 +1,16 @@
-"""``labctl show``: one run's figures."""
+"""``labctl show``: one run's figures and texts."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from labctl.commands.options import JsonOption, RunArgument, print_json, print_table, run_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def sources(figure: dict[str, Any]) -> list[object]:
@@ -16,8 +19,16 @@ def sources(figure: dict[str, Any]) -> list[object]:
     return found if isinstance(found, list) else []
 
 
+def _texts(path: Path) -> None:
+    """What was generated or answered."""
+    from labctl.report import excerpts, load
+
+    for text in excerpts.texts(load.read(path)):
+        typer.echo(f"\n{text}")
+
+
 def show(run: RunArgument = None, json: JsonOption = False) -> None:
-    """Show a run: its figures, each with the raw lines it came from, and its phases.
+    """Show a run: what it generated, its figures, each with the raw lines it came from, and its phases.
 
     Example: labctl show
     """
@@ -36,6 +47,7 @@ def show(run: RunArgument = None, json: JsonOption = False) -> None:
     if found.record.status == "running":
         typer.echo(f"it goes on; to follow it:\n  labctl attach {found.run_id}")
         return
+    _texts(found.path)
     typer.echo("")
     print_table(figures, ["figure", "value", "unit", "low", "high", "n", "from"], cut=False)
     typer.echo("")

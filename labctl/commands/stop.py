@@ -40,5 +40,10 @@ def stop(run: RunArgument = None, host: RunHostOption = None) -> None:
     path, before = shown(target, end)
     if before is not None:
         say(f"{path.name} has ended already ({before})")
-    summary(runs.load(path))
+    ended_run = runs.load(path)
+    summary(ended_run)
+    if ended_run.spec.span:
+        for name, part in zip(ended_run.spec.span.hosts, ended_run.spec.span.runs, strict=True):
+            if part != path.name:
+                say(f"its part on {name} ends too:\n  labctl fetch {part}")
     typer.echo(f"report: {report_of(path)}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from labctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labctl.inventory import Host
     from labctl.runner.spec import RunSpec
     from labctl.sessions import Session
@@ -22,11 +24,17 @@ class Launcher(Protocol):
     def vllm(self) -> str | None:
         """The version of vLLM that runs would use there; None where the host does not say."""
 
+    def variant(self) -> str | None:
+        """For which devices the host's vLLM was built: cpu or cuda; None where the host does not say."""
+
     def new_id(self, spec: RunSpec) -> str:
         """Give a run id that the host has not used."""
 
-    def launch(self, spec: RunSpec, run_id: str) -> None:
-        """Make the run directory on the host, send the spec and start the detached runner there."""
+    def launch(self, spec: RunSpec, run_id: str, secrets: Mapping[str, str] | None = None) -> None:
+        """Make the run directory on the host, send the spec and start the detached runner there.
+
+        ``secrets``: variables for this run, beside those of the shell; they travel in its 0600 file.
+        """
 
     def control(self, run_id: str, verb: str) -> None:
         """``stop`` or ``seal`` a run. Raises UnreadableRunError where the host could not."""

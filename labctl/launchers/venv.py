@@ -13,6 +13,8 @@ from labctl import runner_wheel
 from labctl.errors import LaunchError, NotProvisionedError, TransferError, UnreadableRunError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labctl.inventory import Host
     from labctl.runner.spec import RunSpec
     from labctl.sessions import Session
@@ -34,7 +36,7 @@ def forwarded() -> dict[str, str]:
     return {name: value for name, value in found.items() if not _USERINFO.search(value)}
 
 
-def secrets() -> dict[str, str]:
+def forwarded_secrets() -> dict[str, str]:
     """What goes to the host in a 0600 file: tokens, and addresses that hold one."""
     found = {name: os.environ[name] for name in (*_FORWARDED, *_SECRETS) if os.environ.get(name)}
     return {name: value for name, value in found.items() if name in _SECRETS or _USERINFO.search(value)}
@@ -91,12 +93,12 @@ class VenvLauncher:
         if not has_environment(self.session, facts):
             raise NotProvisionedError(f"host {self.host.name} has lost its environment: {facts.get('python')}", cure)
 
-    def launch(self, spec: RunSpec, run_id: str) -> None:
+    def launch(self, spec: RunSpec, run_id: str, secrets: Mapping[str, str] | None = None) -> None:
         """See Launcher.launch."""
         run_dir = f"{self.host.lab_dir}/runs/{run_id}"
         self.session.put(spec.to_json().encode(), f"{run_dir}/spec.json")
         secret = f"{self.host.lab_dir}/secrets/{run_id}.json"
-        held = secrets()
+        held = {**forwarded_secrets(), **(secrets or {})}
         if held:
             self.session.put(json.dumps(held).encode(), secret, mode=0o600)
         done = self.session.run(self._command(run_dir), timeout=60)
@@ -111,6 +113,11 @@ class VenvLauncher:
     def vllm(self) -> str | None:
         """See Launcher.vllm."""
         found = self.facts().get("vllm")
+        return found if isinstance(found, str) else None
+
+    def variant(self) -> str | None:
+        """See Launcher.variant."""
+        found = self.facts().get("variant")
         return found if isinstance(found, str) else None
 
     def control(self, run_id: str, verb: str) -> None:

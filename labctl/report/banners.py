@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labctl.report.load import Run
+    from labctl.runner.record import RunRecord
 
 ENDED = {
     "stopped": ("Stopped", ("The run was stopped before it was through. What it had recorded is below.",)),
@@ -20,13 +21,14 @@ ENDED = {
     ),
     "vanished": (
         "Lost",
-        ("The host does not answer any more. What had arrived by then is below; it is not sealed.",),
+        ("The host is silent, or has the run no more. What had arrived by then is below; it is not sealed.",),
     ),
     "running": ("Still running", ("The run had not ended when this page was made.",)),
     "unknown": ("No record", ("What happened is not recorded; only what was asked can be shown.",)),
 }
 SYNTHETIC = "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
 CONVERTED = "This run was not recorded by labctl's runner, but assembled afterwards from files of another origin"
+KEPT = "It was kept up until it was stopped, as it should be."
 LOG_LINES = 30
 
 
@@ -38,6 +40,7 @@ class Banner:
     title: str
     texts: tuple[str, ...] = ()
     log: str = ""
+    log_of: str = "its log"
 
 
 def banners(run: Run) -> list[Banner]:
@@ -45,7 +48,9 @@ def banners(run: Run) -> list[Banner]:
     record, found = run.record, []
     ended = "vanished" if (record.error or {}).get("kind") == "vanished" else record.status
     title, texts = ENDED.get(ended, ("The run failed", ()))
-    if record.error is not None or record.status == "failed":
+    if was_kept(run.kind, record):
+        found.append(Banner("info", title, (KEPT,)))
+    elif record.error is not None or record.status == "failed":
         found.append(_failure(record.error or {}, title, texts))
     elif ended in ENDED:
         found.append(Banner("bad", title, texts))
@@ -58,6 +63,11 @@ def banners(run: Run) -> list[Banner]:
     return found
 
 
+def was_kept(kind: str, record: RunRecord) -> bool:
+    """Whether this is a kept server that ended as such a server does: it was up, and was stopped."""
+    return kind == "hold" and record.status == "stopped" and (record.error or {}).get("phase") in {"up", "shutdown"}
+
+
 def _failure(error: dict[str, Any], title: str, texts: tuple[str, ...]) -> Banner:
     named = (("in phase", "phase"), ("kind", "kind"), ("exit status", "exit"))
     where = _named(error, named)
@@ -65,7 +75,9 @@ def _failure(error: dict[str, Any], title: str, texts: tuple[str, ...]) -> Banne
     tail = error.get("log_tail")
     lines = tail if isinstance(tail, list) else [] if tail is None else [tail]
     log = "\n".join(clean(item, 600) for item in lines[-LOG_LINES:])
-    return Banner("bad", title, tuple(text for text in (*texts, message, where) if text), log)
+    whose = line(error.get("node"), 80)
+    told = tuple(text for text in (*texts, message, where) if text)
+    return Banner("bad", title, told, log, f"the log of {whose}" if whose else "its log")
 
 
 def _named(data: dict[str, Any], names: Sequence[tuple[str, str]]) -> str:

@@ -10,7 +10,7 @@ from labctl.report.amounts import finite, number, seconds, size
 from labctl.report.text import DASH, clean, line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 Metrics = dict[str, dict[str, Any]]
 SHOWN_SOURCES = 4
@@ -19,10 +19,15 @@ OTHERS = 200  # figures that no card knows
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One raw place that a figure came from; ``anchor`` names the artifact's row where there is one."""
+    """One raw place that a figure came from; ``anchor``: the artifact's row, or another page (``../…``), if any."""
 
     text: str
     anchor: str | None
+
+    @property
+    def href(self) -> str:
+        """The link to it."""
+        return self.anchor if self.anchor and self.anchor.startswith("../") else f"#{self.anchor}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class Card:
 
 
 # Title, main metric, then the metrics beside it with their labels.
-CARDS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
+Wanted = tuple[str, str, tuple[tuple[str, str], ...]]
+CARDS: tuple[Wanted, ...] = (
+    ("Calls", "calls", (("of them not 200", "refused_calls"),)),
+    ("Best throughput", "best_throughput", (("points flagged", "flagged_points"),)),
     ("Throughput", "throughput", (("first pass", "first_pass_throughput"), ("repeats left out", "tainted_passes"))),
     ("Start-up", "startup", (('of it vLLM\'s "init engine"', "engine_init"),)),
     ("KV cache", "kv_tokens", (("blocks", "kv_blocks"), ("\u00d7 block size", "kv_block_size"))),
@@ -61,13 +69,20 @@ CARDS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Peak memory", "peak_rss", (("GPU memory", "peak_gpu_memory"), ("sampled at", "sampler_rate"))),
     ("Compile cache", "compile_cache", (("torch.compile", "compile_seconds"),)),
 )
+# What only runs of some kinds have; one of another kind that lacks it lacks nothing.
+_OF_SERVERS = {"Calls", "Best throughput"}
+_OF_PROMPTS = {"Throughput", "Time to first token", "Latency of a request", "Output tokens"}
 _IN_CARDS = {name for _, main, beside in CARDS for name in (main, *(metric for _, metric in beside))}
 
 
-def cards(metrics: Metrics, anchors: Mapping[str, str]) -> tuple[list[Card], list[str]]:
-    """Make the cards, and name the titles of those for which the record holds nothing at all."""
+def cards(
+    metrics: Metrics, anchors: Mapping[str, str], kind: str = "prompts", leads: Sequence[Wanted] = ()
+) -> tuple[list[Card], list[str]]:
+    """Make the cards (``leads`` first), and name the titles of those for which the record holds nothing at all."""
     shown, absent = [], []
-    for title, main, beside in CARDS:
+    for title, main, beside in (*leads, *CARDS):
+        if not _wanted(kind, title) and not _known(metrics, main):
+            continue
         names = [main, *(metric for _, metric in beside)]
         if not any(name in metrics for name in names):
             absent.append(title)
@@ -77,14 +92,21 @@ def cards(metrics: Metrics, anchors: Mapping[str, str]) -> tuple[list[Card], lis
     return shown, absent
 
 
+def _wanted(kind: str, title: str) -> bool:
+    """Whether a run of this kind ought to have that card; one of parameters starts no engine."""
+    if kind == "prompts":
+        return title not in _OF_SERVERS
+    return kind != "parameters" and title not in _OF_PROMPTS | _OF_SERVERS
+
+
 def _known(metrics: Metrics, name: str) -> bool:
     """Whether a figure beside a main one is worth its line: an unknown one says nothing there."""
     return name in metrics and metrics[name].get("value") is not None
 
 
-def others(metrics: Metrics, anchors: Mapping[str, str]) -> list[Figure]:
-    """List the figures that no card shows, in the order of the record."""
-    names = [name for name in metrics if name not in _IN_CARDS]
+def others(metrics: Metrics, anchors: Mapping[str, str], taken: Collection[str] = ()) -> list[Figure]:
+    """List the figures that neither a card nor a section (``taken``) shows, in the order of the record."""
+    names = [name for name in metrics if name not in _IN_CARDS and name not in taken]
     return [figure(line(name, 60), metrics[name], anchors) for name in names[:OTHERS]]
 
 
@@ -127,6 +149,8 @@ def _value(value: object, unit: str) -> tuple[str, str]:
 def _spread(metric: dict[str, Any], unit: str) -> str:
     low, high, count = (metric.get(name) for name in ("low", "high", "n"))
     parts = []
+    if low == high and finite(count) == 1:
+        return ""
     if finite(low) is not None and finite(high) is not None:
         (first, first_unit), (last, last_unit) = _value(low, unit), _value(high, unit)
         start = first if first_unit == last_unit else f"{first} {first_unit}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labctl import fates, runs
 from labctl.report.amounts import finite
+from labctl.report.raw import ROWS, Raw, Row
 from labctl.runner import record as records
 from labctl.runner import rundir
 from labctl.runner import spec as specs
@@ -16,78 +16,60 @@ from labctl.runner import spec as specs
 if TYPE_CHECKING:
     from pathlib import Path
 
-CAP = 32 * 2**20  # bytes read of one file
-ROWS = 200_000  # rows read of one file
 UNKNOWN = "unknown"
+PROMPTS = "prompts"
 
 Sample = dict[str, float | str | None]
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """One run as read: ``notes`` says in plain sentences what was missing or unreadable."""
+    """One run as read; ``raw`` reads its further files, each row with its ``line``."""
 
     spec: specs.RunSpec | None
     record: records.RunRecord
+    raw: Raw
     samples: list[Sample] = field(default_factory=list)
-    outputs: list[dict[str, Any]] = field(default_factory=list)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    outputs: list[Row] = field(default_factory=list)
+    requests: list[Row] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
     host: object = None  # the inventory's name for it, which only the laptop knows
+
+    @property
+    def kind(self) -> str:
+        """The kind of its workload; that of prompts where the spec is missing."""
+        return self.spec.workload.kind if self.spec else PROMPTS
+
+    @property
+    def notes(self) -> list[str]:
+        """What was missing or unreadable, in plain sentences."""
+        return self.raw.notes
 
 
 def read(run_dir: Path) -> Run:
     """Read a run directory. Raises SpecError or RecordError (unreadable, newer schema, neither there)."""
     notes: list[str] = []
-    asked, happened = _text(run_dir, rundir.SPEC, notes), _text(run_dir, rundir.RECORD, notes)
+    raw = Raw(run_dir, notes)
+    asked, happened = raw.text(rundir.SPEC, needed=True), raw.text(rundir.RECORD, needed=True)
     if asked is None and happened is None:
         raise records.RecordError(f"{run_dir} is no run directory: neither {rundir.SPEC} nor {rundir.RECORD}")
     run = Run(
         spec=None if asked is None else specs.from_json(asked),
         record=_no_record(run_dir.name) if happened is None else fates.as_known(run_dir, records.from_json(happened)),
-        notes=notes,
+        raw=raw,
         host=runs.origin(run_dir).get("host"),
     )
-    run.samples = _samples(_text(run_dir, rundir.SAMPLES, notes), notes)
-    run.outputs = _rows(_text(run_dir, rundir.OUTPUTS, notes), rundir.OUTPUTS, notes)
-    run.requests = _rows(_text(run_dir, rundir.REQUESTS, notes), rundir.REQUESTS, notes)
+    sampled = run.kind != "parameters" and (run.spec is None or run.spec.sample_hz > 0)
+    run.samples = _samples(raw.text(rundir.SAMPLES, needed=sampled), notes)
+    prompts = run.kind == PROMPTS
+    run.outputs = raw.rows(rundir.OUTPUTS, needed=prompts)
+    run.requests = raw.rows(rundir.REQUESTS, needed=prompts)
+    run.events = [row for row in raw.rows(rundir.EVENTS) if isinstance(row.get("event"), str)]
     return run
-
-
-def _text(run_dir: Path, name: str, notes: list[str]) -> str | None:
-    path = run_dir / name
-    try:
-        if path.is_symlink() or not path.is_file():
-            notes.append(f"{name} is not in the run directory.")
-            return None
-        with path.open("rb") as handle:
-            data = handle.read(CAP + 1)
-    except OSError as error:
-        notes.append(f"{name} could not be read: {error.strerror}.")
-        return None
-    if len(data) > CAP:
-        notes.append(f"{name} is larger than {CAP // 2**20} MiB: only its beginning was read.")
-    return data[:CAP].decode("utf-8", "replace")
 
 
 def _no_record(name: str) -> records.RunRecord:
     return records.RunRecord(run_id=name, status=UNKNOWN, spec_sha256="", anchor={})
-
-
-def _rows(text: str | None, name: str, notes: list[str]) -> list[dict[str, Any]]:
-    rows, broken = [], 0
-    for raw in (text or "").splitlines()[:ROWS]:
-        try:
-            row = json.loads(raw) if raw.strip() else None
-        except (ValueError, RecursionError):
-            row = raw
-        if isinstance(row, dict):
-            rows.append(row)
-        elif row is not None:
-            broken += 1
-    if broken:
-        notes.append(f"{name} has {broken:,} lines that could not be read.")
-    return rows
 
 
 def _samples(text: str | None, notes: list[str]) -> list[Sample]:

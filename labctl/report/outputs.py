@@ -10,6 +10,7 @@ from labctl.report.text import clean, line, plain
 
 PROMPT_LIMIT = 2000
 REQUESTS = 300  # shown in all
+TUTORIAL = "the tutorial's loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,11 @@ class Pass:
 def passes(outputs: list[dict[str, Any]], requests: list[dict[str, Any]]) -> list[Pass]:
     """Group the outputs by pass, in the order of the file."""
     took = {_key(row): row for row in requests}
-    grouped: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    grouped: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
     for row in outputs[:REQUESTS]:
-        grouped.setdefault((line(row.get("pass"), 20), bool(row.get("warmup"))), []).append(row)
-    first = next((key for key in grouped if not key[1]), None)
+        grouped.setdefault((line(row.get("pass"), 20), _kind(row), bool(row.get("warmup"))), []).append(row)
+    first = next((key for key in grouped if key[1].startswith(TUTORIAL)), None)
+    first = first or next((key for key in grouped if not key[2]), None)
     return [_pass(key, rows, took, full=key == first) for key, rows in grouped.items()]
 
 
@@ -46,9 +48,19 @@ def left_out(outputs: list[dict[str, Any]]) -> int:
     return max(0, len(outputs) - REQUESTS)
 
 
-def _pass(key: tuple[str, bool], rows: list[dict[str, Any]], took: dict[Any, dict[str, Any]], *, full: bool) -> Pass:
-    kind = "warm-up, not counted" if key[1] else "measured"
-    title = f"Pass {key[0] or '?'} ({kind})"
+def _kind(row: dict[str, Any]) -> str:
+    """What a pass was for, with its batch size where sizes are compared."""
+    kind = "warm-up, not counted" if row.get("warmup") else "measured"
+    if row.get("phase") == "tutorial":
+        kind = TUTORIAL
+    size = number(row.get("size"))
+    return f"{kind}, batch size {size}" if size else kind
+
+
+def _pass(
+    key: tuple[str, str, bool], rows: list[dict[str, Any]], took: dict[Any, dict[str, Any]], *, full: bool
+) -> Pass:
+    title = f"Pass {key[0] or '?'} ({key[1]})"
     return Pass(title, full, tuple(_request(row, took.get(_key(row), {})) for row in rows))
 
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from labctl.report.load import Sample
 
 AFTER_START = ("warmup", "generate", "shutdown")
+READY = "ready"
 COLOURS = {
     "import": "#7b8794", "model": "#5c7cfa", "config": "#9aa5b1", "engine_import": "#a3b1bf",
     "init": "#8d99ae", "weights": "#2f9e8f",
@@ -29,11 +29,11 @@ CURVES = ("#3b82d6", "#d9662b", "#2f9e6e", "#a855c7", "#c2354f", "#8a7a1f", "#1f
 
 def waterfall(phases: Sequence[dict[str, Any]]) -> str | None:
     """SVG of the phases up to the ready engine, one bar each; None where none has a time."""
-    rows = [span for span in spans(phases) if span.name not in AFTER_START]
+    rows = starting(spans(phases))
     if not rows:
         return None
     with svg.style("labctl-startup"):
-        figure = _figure(0.55 + 0.27 * len(rows))
+        figure = svg.canvas(0.55 + 0.27 * len(rows))
         height = figure.get_figheight()
         axes = figure.add_axes((0.145, 0.42 / height, 0.845, 1 - 0.5 / height))
         end = max(0.001, *(span.start + (span.seconds or 0) for span in rows))
@@ -47,11 +47,19 @@ def waterfall(phases: Sequence[dict[str, Any]]) -> str | None:
         return svg.draw(figure)
 
 
+def starting(found: Sequence[Span]) -> list[Span]:
+    """What came before the first ready engine (with it); where it never was, all but what follows a start."""
+    names = [span.name for span in found]
+    if READY in names:
+        return list(found[: names.index(READY) + 1])
+    return [span for span in found if span.name not in AFTER_START]
+
+
 def _bar(axes: Axes, place: int, span: Span, end: float) -> None:
     width = max(span.seconds or 0.0, end * 0.004)
     axes.barh(place, width, left=span.start, height=0.62, color=COLOURS.get(span.name, OTHER), linewidth=0)
     said = "end unknown" if span.seconds is None else f"{span.seconds:,.2f} s"
-    if span.name == "ready" and not span.seconds:
+    if span.name == READY and not span.seconds:
         said = f"at {span.start:,.2f} s"
     place_of = (span.start + width, place)
     axes.annotate(said, place_of, (5, 0), textcoords="offset points", va="center", fontsize=8)
@@ -63,7 +71,7 @@ def memory(samples: Sequence[Sample], phases: Sequence[dict[str, Any]]) -> str |
     if not upper and not lower:
         return None
     with svg.style("labctl-memory"):
-        figure = _figure(3.9)
+        figure = svg.canvas(3.9)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         figure.subplots_adjust(left=0.085, right=0.99, top=0.93, bottom=0.105, hspace=0.14)
         for axes, curves, unit in ((top, upper, "GiB"), (bottom, lower, "%")):
@@ -102,12 +110,6 @@ def _shade(panels: Sequence[Axes], found: Sequence[Span], first: float, last: fl
                 (start + end) / 2, 1.02, span.name, ha="center", fontsize=7.5, color=svg.FAINT,
                 transform=panels[0].get_xaxis_transform(),
             )  # fmt: skip
-
-
-def _figure(height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(8.6, height))
 
 
 def _time_axis(axes: Axes) -> None:

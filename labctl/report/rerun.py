@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from labctl import labs
 from labctl.runner.spec import SAMPLE_HZ
-from labctl.runner.workloads import Prompts
+from labctl.runner.workloads import LOOPBACK, Hold, Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from labctl.runner.placement import Server
     from labctl.runner.spec import RunSpec
+
+LOCAL = {LOOPBACK, "localhost", "::1"}
 
 
 def rerun_command(spec: RunSpec, host: str) -> str:
@@ -24,10 +27,29 @@ def rerun_command(spec: RunSpec, host: str) -> str:
 
 def again(spec: RunSpec, host: str, run_id: str) -> list[str]:
     """The command for the page: by options where they say all of the spec, else by the run's own spec.json."""
-    whole = spec.lab in labs.bundled() and not spec.env and spec.launcher == "venv"
-    if whole and isinstance(spec.workload, Prompts) and spec.workload.warmup == Prompts().warmup:
+    # A lab that varies something would run its whole grid.
+    single = spec.lab in labs.bundled() and "vary" not in labs.read(spec.lab)
+    whole = single and not spec.env and spec.launcher == "venv"
+    work = spec.workload
+    if whole and isinstance(work, Prompts) and (work.warmup, work.prefix) == (Prompts().warmup, ""):
         return parts(spec, host)
-    return [f"labctl run {quote(f'runs/{run_id}/spec.json')}", f"--host {quote(host)}"]
+    own = quote(f"runs/{run_id}/spec.json")
+    if isinstance(spec.workload, Hold):
+        return [f"labctl up {own}", *_kept(spec.server, host)]
+    if spec.span:
+        pairs = (f"{name}={address}" for name, address in zip(spec.span.hosts, spec.span.addresses, strict=True))
+        hosts = quote(",".join(map(str, spec.span.hosts)))
+        return [f"labctl run {own}", f"--span {hosts}", f"--span-address {quote(','.join(pairs))}"]
+    return [f"labctl run {own}", f"--host {quote(host)}"]
+
+
+def _kept(server: Server | None, host: str) -> Iterator[str]:
+    """Options of ``labctl up``; where it listened beyond its host is said again, for that must be meant."""
+    yield f"--host {quote(host)}"
+    if server and server.name:
+        yield f"--name {quote(server.name)}"
+    if server and server.address not in LOCAL:
+        yield f"--expose {quote(server.address)}"
 
 
 def parts(spec: RunSpec, host: str) -> list[str]:

@@ -40,6 +40,13 @@ def style(salt: str) -> Iterator[None]:
         yield
 
 
+def canvas(height: float) -> Figure:
+    """Make an empty figure of the page's width, ``height`` in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8.6, height))
+
+
 def draw(figure: Figure) -> str:
     """Write the standalone SVG of a figure, on the light ground."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from labctl.report import cards, environment, outputs
+from labctl.report import cards, environment, outputs, sections
 from labctl.report.amounts import number, seconds, size
-from labctl.report.banners import banners
+from labctl.report.banners import banners, was_kept
+from labctl.report.load import PROMPTS
 from labctl.report.rerun import again
+from labctl.report.shown import Shown
 from labctl.report.text import clean, line
+from labctl.runner.workloads import ServeBench
 
 if TYPE_CHECKING:
     from labctl.report.load import Run
+    from labctl.runner.spec import RunSpec
 
 STATUS = {
     "ok": "finished", "failed": "failed", "stopped": "stopped", "lost": "lost", "running": "running",
     "unknown": "no record",
 }  # fmt: skip
+PARAMETERS = "parameters"
 ROWS = 500  # artifacts, phases and adjustments shown
 
 
@@ -26,7 +31,9 @@ def view(run: Run) -> dict[str, Any]:
     record, spec = run.record, run.spec
     artifacts = record.artifacts[:ROWS]
     anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(artifacts)}
-    shown, absent = cards.cards(record.metrics, anchors)
+    of_run = Shown(run, anchors)
+    made = sections.sections(of_run)
+    shown, absent = cards.cards(record.metrics, anchors, run.kind)
     host = line(run.host or (record.nodes[0].get("name") if record.nodes else ""), 80)
     run_id = line(record.run_id, 160)
     converted = bool(record.supervisor.get("converted"))
@@ -34,8 +41,9 @@ def view(run: Run) -> dict[str, Any]:
     return {
         "lab": line(spec.lab, 80) if spec else "",
         "host": host,
-        "model": line(spec.model if spec else asked, 160),
-        "status": record.status,
+        "model": line(asked or (asked_model(spec) if spec else None), 160),
+        # To be stopped is how a kept server ends.
+        "status": "ok" if was_kept(run.kind, record) else record.status,
         "status_word": STATUS.get(record.status, record.status),
         "utc": line(record.anchor.get("utc"), 40),
         "lasted": seconds(record.ended_s),
@@ -43,12 +51,15 @@ def view(run: Run) -> dict[str, Any]:
         "banners": banners(run),
         "cards": shown,
         "absent": absent,
-        "others": cards.others(record.metrics, anchors),
+        "sections": made,
+        "others": cards.others(record.metrics, anchors, of_run.taken),
         "command": again(spec, line(run.host, 80) or "local", line(record.run_id, 160))
         if spec and not converted
         else [],
         "converted": converted,
         "phases": [_phase(phase, anchors) for phase in record.phases[:ROWS]],
+        "has_engine": run.kind != PARAMETERS or bool(record.phases or run.samples),
+        "has_outputs": bool(run.outputs) or run.kind == PROMPTS,
         "passes": outputs.passes(run.outputs, run.requests),
         "passes_cut": outputs.left_out(run.outputs),
         "asked": _asked(run),
@@ -78,7 +89,7 @@ def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     if spec is None:
         return [("Engine arguments", environment.pairs(engine))]
     general = {
-        "mode": spec.mode, "launcher": spec.launcher, "model": spec.model, "vLLM": spec.vllm,
+        "mode": spec.mode, "launcher": spec.launcher, "model": asked_model(spec), "vLLM": spec.vllm,
         "seed": spec.seed, "synthetic model allowed": spec.synthetic,
         "sha256 of spec.json": run.record.spec_sha256,
     }  # fmt: skip
@@ -95,6 +106,12 @@ def _asked(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Environment variables", environment.pairs(spec.env)),
     ]
     return [group for group in groups if group[1]]
+
+
+def asked_model(spec: RunSpec) -> str:
+    """The model that the spec asks for; that of another run's server is the server's."""
+    server = spec.workload.server if isinstance(spec.workload, ServeBench) else ""
+    return f"that of the server {server}" if server else spec.model
 
 
 def _adjusted(run: Run) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import time
@@ -12,24 +13,30 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labctl.runner import events, figures, phases, processes, record, rundir
+from labctl.runner import events, figures, phases, processes, record, rundir, sealing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _TAIL = 25
 _SECRET_AGE = 3600.0
+# Triton's bindings list dozens of what they leaked when a Python process ends: they would be all of the last lines.
+_NOISE = re.compile(r" *\d+\.\d+ +(- (leaked (type|function|instance)|\.\.\. skipped remainder)|nanobind: )")
 
 
 @dataclass
 class Outcome:
-    """What the supervisor saw: the worker's exit code (negative: the signal), or an error of its own."""
+    """What the supervisor saw: the worker's exit code (negative: the signal), or an error of its own.
+
+    ``why`` a run was stopped.
+    """
 
     code: int | None = None
     error: dict[str, Any] | None = None
     oom_kills: int = 0
     disk_full: bool = False
     stopped: bool = False
+    why: str = "stopped on request"
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -43,9 +50,10 @@ def finish(run_dir: Path, run: record.RunRecord, outcome: Outcome, ended: float 
     run.ended_s = ended
     run.model = last(rows, "model")
     run.engine = last(rows, "engine")
-    run.error = outcome.error or _error(run_dir, rows, outcome)
+    run.error = outcome.error or judge(run_dir, outcome)
     if outcome.stopped:
-        run.error = {"kind": "stopped", "phase": events.open_phase(rows) or "start", "message": "stopped on request"}
+        where = events.open_phase(rows) or events.last_phase(rows)
+        run.error = {"kind": "stopped", "phase": where, "message": outcome.why}
     run.status = "stopped" if outcome.stopped else "failed" if run.error else "ok"
     complete(run_dir, run)
 
@@ -57,9 +65,8 @@ def complete(run_dir: Path, run: record.RunRecord) -> None:
     except Exception:  # noqa: BLE001 - a figure that cannot be made must not cost the record
         with contextlib.suppress(OSError):
             traceback.print_exc()
-    run.artifacts = rundir.artifacts(run_dir)
-    run.write(run_dir)
-    rundir.seal(run_dir)
+    sealing.spare(run)
+    sealing.seal(run_dir, run)
 
 
 def compute(run_dir: Path, run: record.RunRecord) -> None:
@@ -72,7 +79,7 @@ def compute(run_dir: Path, run: record.RunRecord) -> None:
         run.error["phase"] = phases.where_it_died(run.phases)
     run.metrics = figures.compute(run_dir)
     rate = run.metrics["sampler_rate"]
-    for node in run.nodes:
+    for node in run.nodes[:1]:  # those of other hosts lie in their own runs
         node["samples"] = {"file": rundir.SAMPLES, "count": rate["n"], "hz": rate["value"]}
 
 
@@ -84,18 +91,20 @@ def last(rows: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
     return {key: value for key, value in found[-1].items() if key not in {"t", "event", "line"}}
 
 
-def _error(run_dir: Path, rows: list[dict[str, Any]], outcome: Outcome) -> dict[str, Any] | None:
+def judge(run_dir: Path, outcome: Outcome) -> dict[str, Any] | None:
+    """The error of a run that nobody stopped, from what its worker said and how it ended; None where it went well."""
+    rows = events.read(run_dir)
     said = last(rows, "error")
     where = events.open_phase(rows) or "start"
     if outcome.code == 0 and said is None and not outcome.disk_full:
         return None
     kind, message = (said["kind"], said["message"]) if said else ("crash", _exit_text(outcome.code))
-    if outcome.oom_kills > 0 and kind in {"crash", "engine"}:
+    if outcome.oom_kills > 0 and kind in {"crash", "engine", "server"}:
         kind = "out_of_memory"
         message += f" (the kernel killed {outcome.oom_kills} process(es) for lack of memory meanwhile)"
     elif outcome.disk_full or kind == "disk_full":
         kind, message = "disk_full", f"the host's disk is full: {message}"
-    elif kind in {"crash", "engine"} and figures.memory_ran_out(run_dir):
+    elif kind in {"crash", "engine", "server"} and figures.memory_ran_out(run_dir):
         kind = "out_of_memory"
     return {"kind": kind, "phase": (said or {}).get("phase") or where, "message": message, "exit": outcome.code}
 
@@ -110,14 +119,14 @@ def _exit_text(code: int | None) -> str:
 
 
 def log_tail(run_dir: Path, lines: int = _TAIL) -> list[str]:
-    """The last lines of the engine log (of the runner's own log where there is none)."""
+    """The last lines of the engine log (of the runner's own log where there is none), but for the noise of an exit."""
     for name in (rundir.ENGINE_LOG, rundir.RUNNER_LOG):
         path = run_dir / name
         if path.is_file() and path.stat().st_size:
             with path.open("rb") as handle:
                 handle.seek(max(0, path.stat().st_size - 64 * 1024))
                 text = handle.read().decode("utf-8", errors="replace")
-            return [line[:2000] for line in text.splitlines()[-lines:]]
+            return [line[:2000] for line in text.splitlines() if not _NOISE.match(line)][-lines:]
     return []
 
 
@@ -158,9 +167,10 @@ def _lose(run_dir: Path, run: record.RunRecord) -> None:
 def sweep(run_dir: Path) -> None:
     """Seal every other dead run of this lab directory, so that no forgotten engine holds memory or a GPU.
 
-    Secrets that no supervisor came to read (their labctl was killed) go too, after an hour.
+    Secrets that no supervisor came to read (their labctl was killed, maybe while sending: .json.part) go too, after an
+    hour.
     """
-    for secret in (run_dir.parent.parent / "secrets").glob("*.json"):
+    for secret in (run_dir.parent.parent / "secrets").glob("*.json*"):
         with contextlib.suppress(OSError):
             if time.time() - secret.stat().st_mtime > _SECRET_AGE:
                 secret.unlink()

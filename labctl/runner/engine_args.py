@@ -61,7 +61,10 @@ def _settle(asked: RunSpec, choice: model.Choice, lab_dir: Path) -> tuple[dict[s
 def _cpu_settings(engine: dict[str, Any], choice: model.Choice) -> list[dict[str, Any]]:
     """What vLLM's CPU build needs on a small machine; only what nobody asked for otherwise, each with its reason."""
     rows: list[tuple[str, int | str, str]] = []
-    if "VLLM_CPU_KVCACHE_SPACE" not in os.environ and "kv_cache_memory_bytes" not in engine:
+    if os.environ.get("VLLM_CPU_KVCACHE_SPACE") == "":
+        # Asked for: vLLM's own choice, a share of the memory (gpu_memory_utilization). Empty, vLLM fails on it.
+        del os.environ["VLLM_CPU_KVCACHE_SPACE"]
+    elif "VLLM_CPU_KVCACHE_SPACE" not in os.environ and "kv_cache_memory_bytes" not in engine:
         # Left alone, vLLM's CPU worker takes 92 % of all memory, or fails when that is not free
         # (vllm/v1/worker/cpu_worker.py, 0.32.0).
         space = max(1, min(2, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8 // _GIB))

@@ -48,6 +48,10 @@ class Events:
     def __exit__(self, *_: object) -> None:
         self._handle.close()
 
+    def now(self) -> float:
+        """Seconds since the anchor."""
+        return clock.since(self._zero)
+
     def emit(self, event: str, **data: Any) -> None:
         """Append one event, stamped in seconds since the anchor. Raises OSError (a full disk)."""
         # Masked before it becomes JSON: a mask within JSON could break it, and escapes could hide a secret.
@@ -75,10 +79,16 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
         return []
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        row = lenient(line)
-        if isinstance(row.get("t"), (int, float)) and isinstance(row.get("event"), str):
+        row = checked(line)
+        if row is not None:
             rows.append({**row, "line": number})
     return rows
+
+
+def checked(line: str) -> dict[str, Any] | None:
+    """The event of one line; None where it holds none."""
+    row = lenient(line)
+    return row if isinstance(row.get("t"), (int, float)) and isinstance(row.get("event"), str) else None
 
 
 def lenient(line: str) -> dict[str, Any]:
@@ -99,3 +109,9 @@ def open_phase(rows: list[dict[str, Any]]) -> str | None:
         elif row["event"] == "end" and current:
             current.pop()
     return current[-1] if current else None
+
+
+def last_phase(rows: list[dict[str, Any]]) -> str:
+    """The phase that began last, whether or not it ended, a shutdown apart; ``start`` where none did."""
+    began = [str(row.get("phase")) for row in rows if row["event"] == "begin"]
+    return next((phase for phase in reversed(began) if phase != "shutdown"), "start")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+SERVER = "server "
+
 
 class BusyError(RuntimeError):
     """Another run holds a device; the message names it."""
@@ -50,6 +52,16 @@ def chosen(gpus: list[tuple[str, str]], visible: str | None) -> list[str]:
     return found or ["cpu"]
 
 
+def server(name: str) -> str:
+    """What a kept server of this name locks, beside its devices."""
+    return f"{SERVER}{name}"
+
+
+def file_of(name: str) -> str:
+    """The file of a lock, below the lab's locks/."""
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}.lock"
+
+
 def take(folder: Path, names: list[str], holder: dict[str, Any]) -> list[int]:
     """Lock every device or none. Returns the open descriptors, which hold the locks while any copy is open.
 
@@ -58,7 +70,7 @@ def take(folder: Path, names: list[str], holder: dict[str, Any]) -> list[int]:
     folder.mkdir(parents=True, exist_ok=True)
     held: list[int] = []
     for name in sorted(names):
-        path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}.lock"
+        path = folder / file_of(name)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         held.append(handle)
         try:
@@ -76,6 +88,6 @@ def take(folder: Path, names: list[str], holder: dict[str, Any]) -> list[int]:
 def _holder(handle: int) -> str:
     try:
         data = json.loads(os.pread(handle, 4096, 0))
-        return f"run {data['run_id']} (pid {data['pid']}, since {data['since']})"
+        return f"run {data['run_id']} (pid {data['pid']}, since {data['since']}; `labctl stop {data['run_id']}`)"
     except (ValueError, KeyError, TypeError):
         return "a run that left no name"

@@ -125,6 +125,8 @@ PATTERNS: tuple[Pattern, ...] = (
        rf"(?: . language_model: (?P<language_model_seconds>{N}) s, encoder: (?P<encoder_seconds>{N}) s)?\))?",
        CORE, BOTH),
     _p("engine_start", r"Initializing a V1 LLM engine \(v(?P<version>[^)\s]{1,80})\)", CORE, BOTH),
+    _p("server_version", r" ?(?:\u2584\u2584 \u2584\u2588 [\u2580-\u2588 ]{1,60}|vLLM server )version "
+       r"(?P<version>[^\s,]{1,80})", "entrypoints/common/startup.py", BOTH),
     _p("resolved_architecture", r"Resolved architecture: (?P<arch>\S+)", "config/model.py", BOTH),
     _p("max_model_len", rf"Using max model len (?P<tokens>{T})", "config/model.py", BOTH),
     _p("attention_backend", r"Using (?P<name>\w+) (?:attention )?backend out of potential backends",

@@ -77,11 +77,16 @@ def after(run_dir: Path) -> None:
 
 
 def clear_sockets(folder: Path) -> None:
-    """Remove the sockets that vLLM leaves behind (three or more a run); no other run is going on."""
-    for path in folder.iterdir() if folder.is_dir() else ():
+    """Remove the sockets that vLLM leaves behind (three or more a run), and ours with their folder of their own.
+
+    No other run is going on.
+    """
+    for path in [*folder.glob("*"), *folder.glob("labctl-*/*")]:
         with contextlib.suppress(OSError):
             if path.is_socket():
                 path.unlink()
+                if path.parent != folder:
+                    path.parent.rmdir()
 
 
 def nvidia_smi(run_dir: Path, moment: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Fact -> the phase that its line ends. The order is the log's own: it differs between GPU and CPU workers.
 CLOSES = {
+    "server_version": "server_import",  # of a server, whose first process says so once it has all it needs
     "max_model_len": "config",
     "engine_start": "engine_import",
     "load_start": "init",

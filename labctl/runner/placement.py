@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from labctl.runner.workloads import LOOPBACK, SpecError, whole
 
 _LAST_PORT = 65535
+# Part of the names of a unit of systemd and of a lock.
+_NAME = re.compile("[A-Za-z0-9_-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Server:
             whole(f"server.{key}", getattr(self, key), least)
         if self.port > _LAST_PORT:
             raise SpecError(f"server.port must be at most {_LAST_PORT}, not {self.port}")
+        if not _NAME.fullmatch(self.name):
+            raise SpecError(f"a server's name has letters, digits, - and _, 40 at most, not {self.name!r}")
         if not self.address:
             raise SpecError("server.address is empty")
         if self.dev and self.address != LOOPBACK:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,10 @@ from pathlib import Path
 MARK = "LABCTL_RUN_DIR"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
+# Where POSIX shared memory lies on Linux, and how /proc/PID/maps tells of it (proc(5): ... device, inode, path).
+_SHARED = Path("/dev/shm")  # noqa: S108
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+_MAPPED = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +/dev/shm/", re.MULTILINE)
 
 
 def boot_id() -> str:
@@ -59,12 +64,41 @@ def of_run(run_dir: Path) -> list[int]:
     return found
 
 
+def family(pid: int) -> set[int]:
+    """A process, those of its process group, and all below them."""
+    parents = {}
+    found = {pid}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            stat = (entry / "stat").read_text(encoding="utf-8", errors="replace") if entry.name.isdigit() else ""
+            # proc(5): after the name in brackets come state, parent, process group.
+            _, parent, group = stat.rpartition(")")[2].split()[:3]
+            parents[int(entry.name)] = int(parent)
+            found |= {int(entry.name)} if int(group) == pid else set()
+    while more := {one for one, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def sockets(pids: set[int]) -> set[int]:
+    """Inodes of the sockets that these processes hold; those of another user's show nothing."""
+    found: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if held := _SOCKET.fullmatch(str(entry.readlink())):
+                        found.add(int(held[1]))
+    return found
+
+
 def end_run(run_dir: Path, grace: float = 5.0) -> None:
     """End what is left of a run: SIGTERM, then SIGKILL after ``grace`` seconds.
 
     Nobody is waited for here: a parent that wants the exit status of its child must be the one to collect it.
     """
     met = of_run(run_dir)
+    shared = shared_memory(met)
     for pid in met:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + (grace if met else 0)
@@ -72,6 +106,33 @@ def end_run(run_dir: Path, grace: float = 5.0) -> None:
         time.sleep(0.05)
     for pid in of_run(run_dir):
         _signal(pid, signal.SIGKILL)
+    forget(shared)
+
+
+def shared_memory(pids: list[int]) -> set[int]:
+    """Inodes below /dev/shm that these processes have mapped: what nobody unlinks once they are killed.
+
+    By inode, for a semaphore gets its name after it was mapped (sem_open(3) links it).
+    """
+    found: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+            found.update(map(int, _MAPPED.findall(maps)))
+    return found
+
+
+def forget(inodes: set[int], within: float = 2.0) -> None:
+    """Unlink shared memory that no process has mapped any more, once those that were killed are really gone."""
+    deadline = time.monotonic() + within
+    while inodes and time.monotonic() < deadline:
+        free = inodes - shared_memory([int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()])
+        for entry in _SHARED.iterdir() if free and _SHARED.is_dir() else ():
+            with contextlib.suppress(OSError):
+                if entry.lstat().st_ino in free:
+                    entry.unlink()
+        inodes = inodes - free
+        time.sleep(0.05 if inodes else 0)
 
 
 def _signal(pid: int, number: int) -> None:

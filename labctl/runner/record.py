@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from labctl.runner import rundir
@@ -51,8 +51,23 @@ class RunRecord:
 
     def write(self, run_dir: Path) -> None:
         """Replace ``record.json`` atomically. Raises OSError (a full disk)."""
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-        rundir.write_atomic(run_dir / rundir.RECORD, text.encode())
+        # Not asdict: it copies what is nested by recursion, and so fails earlier than JSON itself does.
+        text = _text({item.name: getattr(self, item.name) for item in fields(self)})
+        rundir.write_atomic(run_dir / rundir.RECORD, text)
+
+
+def writable(value: object) -> bool:
+    """Whether a record can hold the value: no text holds an endless nesting, a cycle, or a number of 5000 digits."""
+    try:
+        _text(value)
+    except Exception:  # noqa: BLE001 - whatever it is, the record cannot hold it
+        return False
+    return True
+
+
+def _text(value: object) -> bytes:
+    # Half a character (of the name of a file, say) is no reason to have no record.
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
 def from_json(text: str) -> RunRecord:

@@ -29,6 +29,20 @@ def secret_name(name: str) -> bool:
     return bool(_NAMES.search(name))
 
 
+def secret_within(path: str, value: object) -> str | None:
+    """Where in an argument's value (lists and tables of JSON) a text lies by a secret's name; None: nowhere."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, held in inner:
+        where = f"{path}.{key}"
+        texts = held if isinstance(held, (list, tuple)) else [held]
+        # A table of this name is none: a JSON schema describes such a field.
+        if secret_name(str(key)) and any(isinstance(text, str) and text for text in texts):
+            return where
+        if found := secret_within(where, held):
+            return found
+    return None
+
+
 class Redactor:
     """Callable: a text with every secret replaced by ``[masked]``."""
 

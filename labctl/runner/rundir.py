@@ -19,7 +19,14 @@ ENGINE_LOG = "logs/engine.log"
 RUNNER_LOG = "logs/runner.log"
 SYSTEM = "machine/system.json"
 PACKAGES = "machine/packages.txt"
+# What another host of a span told of itself, by its rank.
+NODE = "machine/node-{rank}.json"
 METRICS = "metrics/end.prom"
+CALLS = "api/calls.jsonl"
+VERSION = "api/version.json"
+ARRIVALS = "arrivals.jsonl"
+SERIES = "metrics/series.jsonl"
+CEILINGS = "bench/ceilings.json"
 # A file kept only to be given up: its room lets the record of a run be written on a disk that filled up.
 RESERVE = ".reserve"
 # Made by the supervisor that starts here; there is never a second one.
@@ -29,8 +36,8 @@ UNSEALED = ("local", "report")
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _KINDS = {
-    "logs": "log", "machine": "machine", "metrics": "metrics", "bench": "benchmark",
-    SPEC: "spec", SAMPLES: "samples", OUTPUTS: "outputs", REQUESTS: "requests", EVENTS: "events",
+    "logs": "log", "machine": "machine", "metrics": "metrics", "bench": "benchmark", "api": "api",
+    SPEC: "spec", SAMPLES: "samples", OUTPUTS: "outputs", REQUESTS: "requests", ARRIVALS: "requests", EVENTS: "events",
 }  # fmt: skip
 
 
@@ -46,6 +53,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def before(name: str) -> str:
+    """The file with the server's metrics before ``name`` began: a way of batching, or ``point-NN``."""
+    return f"metrics/{name}-before.prom"
+
+
+def after(name: str) -> str:
+    """The file with the server's metrics after it."""
+    return f"metrics/{name}-after.prom"
 
 
 def sha256(path: Path) -> str:

@@ -62,6 +62,8 @@ class RunSpec:
             )
         if (self.server is None) != (self.mode != "server"):
             raise SpecError(f"server settings belong to mode server, not to {self.mode}")
+        if self.span is not None and self.mode != "server":
+            raise SpecError(f"an engine over several hosts is for mode server, not {self.mode}")
         for part in (self.server, self.span):
             if part is not None:
                 part.check()

@@ -6,6 +6,10 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
 LOOPBACK = "127.0.0.1"
+# How a token is chosen. Loads of fixed lengths take no other sampling arguments: those say how many tokens come back.
+CHOICE = (
+    "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty",
+)  # fmt: skip
 
 
 class SpecError(ValueError):
@@ -14,11 +18,16 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
-    """``warmup`` passes over ``prompts``, then ``repeats`` measured ones, by vLLM's ``LLM`` class."""
+    """``warmup`` passes over ``prompts``, then ``repeats`` measured ones, by vLLM's ``LLM`` class.
+
+    ``prefix``, said ``prefix_times`` times over, stands before every prompt: what long prompts begin with in common.
+    """
 
     MODE: ClassVar[str] = "offline"
     kind: str = "prompts"
     prompts: tuple[str, ...] = ()
+    prefix: str = ""
+    prefix_times: int = 1
     warmup: int = 1
     repeats: int = 3
 
@@ -30,6 +39,11 @@ class Prompts:
             text(f"prompt {number}", prompt)
         whole("workload.warmup", self.warmup, 0)
         whole("workload.repeats", self.repeats, 1)
+        whole("workload.prefix_times", self.prefix_times, 1)
+
+    def texts(self) -> list[str]:
+        """The whole prompts, as the engine gets them."""
+        return [self.prefix * self.prefix_times + prompt for prompt in self.prompts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +68,18 @@ class Batches:
             raise SpecError("the workload has no batch sizes: give at least one")
         for size in self.sizes:
             whole("a batch size", size, 1)
+        if len(set(self.sizes)) < len(self.sizes):
+            raise SpecError("a batch size is named twice")
         whole("workload.warmup", self.warmup, 0)
         whole("workload.repeats", self.repeats, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """API calls to a server, each a table: {"api", "by", "text", "max_tokens", "temperature", "stream"}.
+    """API calls to a server, each a table: {"api", "by", "text", "max_tokens", "temperature", "stream", "model"}.
 
-    ``api``: "completion" or "chat"; ``by``: "http" (as curl would) or "openai" (its client).
+    ``api``: "completion" or "chat"; ``by``: "http" (as curl would) or "openai" (its client). What is not given is not
+    sent, but for ``model``: the served one's name.
     """
 
     MODE: ClassVar[str] = "server"
@@ -77,7 +94,7 @@ class Requests:
             _check_request(f"request {number}", one)
 
 
-_REQUEST = {"api", "by", "text", "max_tokens", "temperature", "stream"}
+_REQUEST = {"api", "by", "text", "max_tokens", "temperature", "stream", "model"}
 
 
 def _check_request(name: str, one: object) -> None:
@@ -87,6 +104,7 @@ def _check_request(name: str, one: object) -> None:
         if one.get(key, known[0]) not in known:
             raise SpecError(f"{name}: {key} must be {' or '.join(known)}, not {one[key]!r}")
     text(f"the text of {name}", one.get("text"))
+    text(f"the model of {name}", one.get("model", "the served one"))
     whole(f"max_tokens of {name}", one.get("max_tokens", 16), 1)
     number(f"temperature of {name}", one.get("temperature", 0.0), 0.0)
     if not isinstance(one.get("stream", False), bool):
@@ -108,22 +126,29 @@ class Hold:
 class ServeBench:
     """``vllm bench serve`` at each concurrency or each request rate (per second), random tokens in and out.
 
-    ``server``: the run id of a running server on the same host ("": one of its own). ``goodput``: the SLO as
+    A point sends ``requests`` requests, at a concurrency at least ``rounds`` times as many (with fewer, the ramp at
+    both ends would weigh most), after ``warmups`` others at the same concurrency; each point ``repeats`` times.
+    ``server``: run id or name of a running server on the same host ("": one of its own). ``goodput``: the SLO as
     {"ttft" | "tpot" | "e2el": milliseconds}. ``reset``: how a warm prefix cache is kept out of a point: "cache" (the
-    server's cache is emptied, needs its dev mode), "seed" (other random prompts for each point).
+    server's cache is emptied, needs its dev mode), "seed" (other random prompts for each point). ``detailed``: whether
+    the client keeps each request's times, texts and errors (its ``--save-detailed``).
     """
 
     MODE: ClassVar[str] = "server"
+    SAMPLING: ClassVar[tuple[str, ...]] = CHOICE
     kind: str = "serve_bench"
     concurrencies: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()
     requests: int = 32
+    rounds: int = 4
+    repeats: int = 1
     input_tokens: int = 512
     output_tokens: int = 128
     warmups: int = 4
     goodput: dict[str, float] = field(default_factory=dict)
     reset: str = "seed"
     server: str = ""
+    detailed: bool = True
 
     def check(self) -> None:
         """Raise SpecError where the workload cannot be run."""
@@ -133,7 +158,8 @@ class ServeBench:
             whole("a concurrency", value, 1)
         for rate in self.rates:
             number("a request rate", rate, 0.001)
-        for name, least in (("requests", 1), ("input_tokens", 1), ("output_tokens", 1), ("warmups", 0)):
+        counts = {"requests": 1, "rounds": 1, "repeats": 1, "input_tokens": 1, "output_tokens": 1, "warmups": 0}
+        for name, least in counts.items():
             whole(f"workload.{name}", getattr(self, name), least)
         for name, limit in self.goodput.items():
             if name not in {"ttft", "tpot", "e2el"}:
@@ -141,6 +167,8 @@ class ServeBench:
             number(f"the goodput limit {name}", limit, 0.001)
         if self.reset not in {"cache", "seed"}:
             raise SpecError(f"workload.reset must be cache or seed, not {self.reset!r}")
+        if self.reset == "cache" and self.server:
+            raise SpecError("only a server of its own can have its cache emptied: with --server, reset must be seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +180,7 @@ class Arrivals:
     """
 
     MODE: ClassVar[str] = "server"
+    SAMPLING: ClassVar[tuple[str, ...]] = CHOICE
     kind: str = "arrivals"
     requests: int = 24
     seconds: float = 8.0
@@ -180,6 +209,7 @@ class Parameters:
     """No engine: which value each of the tutorial's parameters has by default and for this model and machine."""
 
     MODE: ClassVar[str] = "offline"
+    SAMPLING: ClassVar[tuple[str, ...]] = ()
     kind: str = "parameters"
 
     def check(self) -> None:
@@ -191,6 +221,11 @@ KINDS: dict[str, type[Workload]] = {
     "prompts": Prompts, "batches": Batches, "requests": Requests, "hold": Hold, "serve_bench": ServeBench,
     "arrivals": Arrivals, "parameters": Parameters,
 }  # fmt: skip
+
+
+def takes_devices(work: Workload) -> bool:
+    """Whether it starts an engine, and so holds the GPUs: not what makes a config alone, or asks a running server."""
+    return not isinstance(work, Parameters) and not (isinstance(work, ServeBench) and work.server)
 
 
 def read(data: object) -> Workload:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self
 
 from labctl.errors import TransferError, UsageError
+from labctl.sessions.relay import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,6 +92,13 @@ class Session(Protocol):
 
     def wait(self, path: str, seconds: float) -> bool:
         """Whether a path is there, waiting up to so many seconds for it."""
+
+    def forward(self, port: int, address: str = LOOPBACK, local: int = 0) -> AbstractContextManager[int]:
+        """A port of 127.0.0.1 here that leads to one of the host's while the block lasts, as many times as wanted.
+
+        ``address``: where it listens there; ``local``: the port here, 0 for any. Raises ServerError where nothing
+        listens there, UsageError where ``local`` is taken. A line that is cut ends the connections, not the block.
+        """
 
 
 # Ansible's connection name -> (module, class).

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from labctl.errors import TransferError, UnreachableError
-from labctl.sessions import Done, Entry, Session, Want
+from labctl.errors import ServerError, TransferError, UnreachableError
+from labctl.sessions import Done, Entry, Session, Want, relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from labctl.inventory import Host
+
+_DIAL_S = 10.0
 
 
 class LocalSession(Session):
@@ -141,3 +145,24 @@ class LocalSession(Session):
                 return False
             time.sleep(0.1)
         return True
+
+    @contextmanager
+    def forward(self, port: int, address: str = relay.LOOPBACK, local: int = 0) -> Iterator[int]:
+        """See Session.forward: the port itself where that is what was asked for, else a relay to it."""
+
+        def dial() -> socket.socket:
+            line = socket.create_connection((address, port), timeout=_DIAL_S)
+            line.settimeout(None)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return line
+
+        try:
+            dial().close()
+        except OSError as error:
+            what = f"nothing answers at {address}:{port} on {self.host.name}: {error.strerror or error}"
+            raise ServerError(what) from error
+        if address == relay.LOOPBACK and local in {0, port}:
+            yield port
+            return
+        with relay.listening(dial, local) as here:
+            yield here

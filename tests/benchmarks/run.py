@@ -1,6 +1,7 @@
 """``make bench``: what labctl costs, measured in interleaved pairs on this machine. Prints; asserts nothing.
 
-Names on the command line choose: help runs overhead start sampler ssh eight crowd environment again fleet.
+Names on the command line choose: help runs overhead start sampler throughput ssh eight crowd ask stream
+environment again fleet.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 from tests.benchmarks.environments import bench_again, bench_environment, bench_fleet
 from tests.benchmarks.hosts import bench_crowd, bench_eight, bench_ssh
 from tests.benchmarks.pairs import compare, ratio
+from tests.benchmarks.servers import bench_ask, bench_stream
+from tests.benchmarks.throughput import bench_throughput
 from tests.e2e.conftest import LABCTL, ROOT, Project, provisioned
 
 FAB = LABCTL.with_name("fab")
@@ -111,9 +114,12 @@ ALL = {
     "overhead": bench_overhead,
     "start": bench_start,
     "sampler": bench_sampler,
+    "throughput": bench_throughput,
     "ssh": bench_ssh,
     "eight": bench_eight,
     "crowd": bench_crowd,
+    "ask": bench_ask,
+    "stream": bench_stream,
     "environment": bench_environment,
     "again": bench_again,
     "fleet": bench_fleet,

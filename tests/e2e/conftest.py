@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from labctl.runner import ending, events, rundir, spec
+from labctl.runner.serving import Endpoint
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 LABCTL = Path(sys.executable).with_name("labctl")
@@ -80,9 +86,12 @@ def provisioned() -> Project:
     """Below .labctl, so that a second `make test` finds it provisioned and `make clean-all` removes it."""
     folder = ROOT / ".labctl" / "e2e"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inventory.ini").write_text("local ansible_connection=local\n")
     made = Project(folder)
-    made("provision", "local", timeout=900)
+    # `make test` runs two sessions at once: the second one waits, and then finds it provisioned.
+    with (folder / "provision.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        (folder / "inventory.ini").write_text("local ansible_connection=local\n")
+        made("provision", "local", timeout=900)
     return made
 
 
@@ -90,3 +99,33 @@ def provisioned() -> Project:
 def project() -> Project:
     """The one provisioned project of all tests."""
     return provisioned()
+
+
+@pytest.fixture(scope="package")
+def server(project: Project) -> Iterator[Endpoint]:
+    """The one real server of these tests: eager, opt-125m's size, with an API key.
+
+    It has a lab directory of its own, so that it does not hold the lock of the project's.
+    """
+    lab = project.folder / ".labctl" / "shared"
+    run_dir = lab / "runs" / f"shared-{os.getpid()}"
+    run_dir.mkdir(parents=True)
+    if not (lab / "models").exists():
+        (lab / "models").symlink_to(project.lab_dir / "models")
+    (lab / "lab.json").write_text((project.lab_dir / "lab.json").read_text())
+    engine = {"enforce_eager": True, "max_model_len": 512}
+    asked = {"lab": "shared", "model": "facebook/opt-125m", "workload": {"kind": "hold"}, "engine": engine}
+    (run_dir / rundir.SPEC).write_text(spec.from_dict(asked).to_json())
+    key = secrets.token_urlsafe(24)
+    (lab / "secrets").mkdir(exist_ok=True)
+    (lab / "secrets" / f"{run_dir.name}.json").write_text(json.dumps({"VLLM_API_KEY": key}))
+    runner = [str(project.lab_dir / "env" / "bin" / "python"), "-I", "-m", "labctl.runner"]
+    subprocess.run([*runner, str(run_dir)], check=True)
+    try:
+        until(lambda: ending.last(events.read(run_dir), "server") or (run_dir / rundir.SUMS).is_file(), 240)
+        told = ending.last(events.read(run_dir), "server")
+        assert told, ending.log_tail(run_dir)
+        yield Endpoint(told["address"], told["port"], told["model"], key, told["pid"])
+    finally:
+        subprocess.run([*runner, "--stop", str(run_dir)], check=True)
+        shutil.rmtree(run_dir)

@@ -30,9 +30,35 @@ def commands(name: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
+# What starts a server or a benchmark is typed, shorter and eager, by the tests of that part.
+ELSEWHERE = {
+    "run server": "test_server.py", "up server": "test_up.py", "ps": "test_up.py", "ask": "test_up.py",
+    "down": "test_up.py", "run bench": "test_bench.py", "run bench-serve": "test_bench_serve.py",
+    "run batching": "test_batching.py", "params": "test_params.py",
+}  # fmt: skip
+
+
+def served(words: list[str]) -> str | None:
+    """The key in ELSEWHERE of a command of the section "Serve and measure"."""
+    return next((key for key in ELSEWHERE if words[: len(key.split())] == key.split()), None)
+
+
+def test_what_serves_and_measures_is_typed_by_its_own_tests(project: Project) -> None:
+    lines = [words[1:] for words in commands("README.md") if words[0] == "labctl"]
+    assert {served(words) for words in lines} - {None} == set(ELSEWHERE)
+    for key, module in ELSEWHERE.items():
+        words = ", ".join(f'"{word}"' for word in key.split())
+        typed = re.escape(words)
+        assert re.search(rf"project(\.start)?\({typed}", (ROOT / "tests" / "e2e" / module).read_text("utf-8")), key
+    # A ready study: typed whole it takes minutes; its points are shown without an engine.
+    [study] = [words for words in lines if words[:1] == ["run"] and words[1].startswith("vary-")]
+    assert project(*study, "--dry-run").count("max_num_seqs=") == 3
+
+
 def test_the_commands_of_the_readme_run(project: Project) -> None:
     # Those about another machine are typed in tests/hosts/test_engine.py, where there is one.
-    typed = [words[1:] for words in commands("README.md") if words[0] == "labctl" and "gpu1" not in words]
+    lines = [words[1:] for words in commands("README.md") if words[0] == "labctl" and "gpu1" not in words]
+    typed = [words for words in lines if not served(words) and not words[-1].startswith("vary-")]
     assert [words[0] for words in typed] == ["labs", "doctor", "run", "runs", "show", "verify"]
     for words in typed:
         project(*words)

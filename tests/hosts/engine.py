@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -73,15 +74,42 @@ def _log(command: list[str]) -> bool:
 
 @contextlib.contextmanager
 def engine() -> Iterator[Any]:
-    """A docker.DockerClient; an engine that was started for it is stopped again. Raises NoEngineError."""
+    """A docker.DockerClient; an engine that was started for it is stopped by the last user. Raises NoEngineError."""
     import docker
 
     try:
-        client = docker.DockerClient.from_env() if _answers() else _start()
-        yield client
-        client.close()
+        with _using():
+            # Two sessions that begin at one moment start one engine.
+            with alone("start"):
+                client = docker.DockerClient.from_env() if _answers() else _start()
+            yield client
+            client.close()
     finally:
-        _stop()
+        with alone("use", wait=False) as last:
+            if last:
+                _stop()
+
+
+@contextlib.contextmanager
+def _using() -> Iterator[None]:
+    """Count as a user of the engine of this checkout."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "use.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def alone(what: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold this checkout's lock of that name alone; False where others hold it and nobody is to wait."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / f"{what}.lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _answers() -> bool:

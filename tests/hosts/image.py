@@ -57,8 +57,10 @@ _BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 def image(client: Any, recipe: str = RECIPE, suite: str = SUITE) -> str:
     """Tag of the image, which is built where it is absent. Raises NoEngineError."""
     tag = f"labctl-test-host:{hashlib.sha256((suite + recipe).encode()).hexdigest()[:12]}"
-    if not client.images.list(name=tag):
-        _install(client, _base(client, suite), tag, recipe, suite)
+    # Two sessions build one after the other: they share the cache of packages.
+    with engine.alone("image"):
+        if not client.images.list(name=tag):
+            _install(client, _base(client, suite), tag, recipe, suite)
     return tag
 
 

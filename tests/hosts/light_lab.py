@@ -21,7 +21,7 @@ VLLM = "0.32.0"
 # A folder on the host: given as ``--model``, it needs no hub and nothing of PyTorch.
 MODEL = "/opt/labctl-test-model"
 _STAND_IN = Path(__file__).with_name("stand_in")
-_SITE = "env/lib/python3.11/site-packages"
+SITE = "env/lib/python3.11/site-packages"
 _METADATA = "Metadata-Version: 2.1\nName: vllm\nVersion: {version}\nSummary: a stand-in of labctl's tests\n"
 # As the roles lab_runner and vllm make them.
 _FOLDERS = ("runs", "models", "cache", "locks", "wheels", "secrets", "tmp")
@@ -65,7 +65,7 @@ def _archive(lab: str, runner: str) -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o700
             archive.addfile(entry)
         told = json.dumps(card(lab, runner), indent=1, sort_keys=True) + "\n"
-        for name, data in {**_site(), "lab.json": told.encode()}.items():
+        for name, data in {**site(), "lab.json": told.encode()}.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o644
             archive.addfile(entry, io.BytesIO(data))
@@ -73,7 +73,7 @@ def _archive(lab: str, runner: str) -> bytes:
 
 
 @cache
-def _site() -> dict[str, bytes]:
+def site() -> dict[str, bytes]:
     """{path: bytes} of the environment's packages: labctl's true runner, and the stand-in."""
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(runner_wheel.build(Path(scratch))) as wheel:
         files = {name: wheel.read(name) for name in wheel.namelist()}
@@ -83,4 +83,4 @@ def _site() -> dict[str, bytes]:
     table = ROOT / "labctl" / "argtables" / "data" / f"vllm-{VLLM}.json"
     files["vllm/arguments.json"] = table.read_bytes()
     files[f"vllm-{VLLM}.dist-info/METADATA"] = _METADATA.format(version=VLLM).encode()
-    return {f"{_SITE}/{name}": data for name, data in files.items()}
+    return {f"{SITE}/{name}": data for name, data in files.items()}

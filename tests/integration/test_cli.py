@@ -29,6 +29,14 @@ VERBS = (
     "runs",
     "show",
     "verify",
+    "up",
+    "ps",
+    "ask",
+    "tunnel",
+    "down",
+    "params",
+    "studies",
+    "study",
     "report",
 )
 
@@ -94,7 +102,7 @@ def test_no_inventory(tmp_path: Path) -> None:
 
 def test_tables_come_as_json_too(here: Path) -> None:
     labs = json.loads(labctl("labs", "--json", cwd=here).stdout)
-    assert [row["lab"] for row in labs] == ["offline", "offline-7b"]
+    assert {"offline", "offline-7b", "server", "server-7b"} <= {row["lab"] for row in labs}
     hosts = json.loads(labctl("hosts", "--json", cwd=here).stdout)
     assert [row["host"] for row in hosts] == ["local", "win"]
     assert json.loads(labctl("runs", "--json", cwd=here).stdout) == []

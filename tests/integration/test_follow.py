@@ -26,7 +26,7 @@ class Slow:
     def __init__(self, *errors: Exception | None, marks: list[bool]) -> None:
         self.errors, self.marks, self.reopened = list(errors), marks, 0
 
-    def launch(self, _asked: spec.RunSpec, _run_id: str) -> None:
+    def launch(self, _asked: spec.RunSpec, _run_id: str, _secrets: object = None) -> None:
         error = self.errors.pop(0)
         if error is not None:
             raise error

@@ -16,7 +16,7 @@ import pytest
 from labctl import runs, seals, transfer
 from labctl.errors import TransferError
 from labctl.inventory import Host
-from labctl.runner import processes, record, rundir, spec, supervisor
+from labctl.runner import ending, processes, record, rundir, spec, supervisor
 from labctl.sessions.local import LocalSession
 from tests.integration.conftest import PLAIN, Lab
 
@@ -52,7 +52,7 @@ def test_a_run_that_cannot_import_vllm_is_data(lab: Lab) -> None:
     ("text", "said"),
     [
         ("{", "not JSON"),
-        (json.dumps({**PLAIN, "schema": 2}), "schema 2"),
+        (json.dumps({**PLAIN, "schema": 3}), "schema 3"),
         (json.dumps({**PLAIN, "workload": {"prompts": []}}), "no prompts"),
     ],
 )
@@ -133,11 +133,14 @@ def test_secrets_reach_the_worker_but_no_file(lab: Lab, monkeypatch: pytest.Monk
 def test_a_secret_that_nobody_came_for_is_swept(lab: Lab) -> None:
     (lab.lab_dir / "secrets").mkdir()
     old, fresh = (lab.lab_dir / "secrets" / f"{name}.json" for name in ("old", "fresh"))
-    for secret in (old, fresh):
+    half = lab.lab_dir / "secrets" / "half.json.part"
+    for secret in (old, fresh, half):
         secret.write_text("{}")
-    os.utime(old, (0, 0))
+    for secret in (old, half):
+        os.utime(secret, (0, 0))
     lab.to_the_end(start(lab, "r1"))
     assert not old.exists()
+    assert not half.exists()
     assert fresh.exists(), "its run may be about to start"
 
 
@@ -272,3 +275,20 @@ def test_a_full_disk_on_the_laptop_loses_nothing(small_disk: Path, lab: Lab) -> 
     (small_disk / "filler").unlink()
     transfer.fetch(LocalSession(here), str(run_dir), path)
     assert seals.check_sums(path) == []
+
+
+def test_a_record_that_cannot_be_made_is_sealed_with_its_reason(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = lab.make("r1")
+    made = supervisor.Supervisor(run_dir, {})
+    made.record.nodes = [{"name": "n"}]
+
+    def judge(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(ending, "judge", judge)
+    made._finish(ending.Outcome(code=0))
+    told = record.from_json((run_dir / rundir.RECORD).read_text(encoding="utf-8"))
+    assert (told.status, told.nodes) == ("failed", [{"name": "n"}])
+    assert told.error is not None
+    assert told.error["message"] == "the record could not be completed: RecursionError: too deep"
+    assert sums_hold(run_dir)

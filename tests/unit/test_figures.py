@@ -80,6 +80,17 @@ def test_start_up_leaves_the_making_of_a_model_out(tmp_path: Path) -> None:
     assert figures.compute(write(tmp_path, events))["startup"]["value"] == 35.0
 
 
+def test_start_up_leaves_the_help_of_the_benchmarks_client_out(tmp_path: Path) -> None:
+    events = [
+        {"t": 1.0, "event": "start"},
+        {"t": 1.0, "event": "begin", "phase": "client"},
+        {"t": 10.0, "event": "end", "phase": "client", "flags": 70},
+        {"t": 10.0, "event": "begin", "phase": "engine"},
+        {"t": 40.0, "event": "end", "phase": "engine"},
+    ]
+    assert figures.compute(write(tmp_path, events))["startup"]["value"] == 30.0
+
+
 def test_kv_cache_from_the_metrics_of_a_real_h100(tmp_path: Path) -> None:
     capture = Path(__file__).parents[1] / "data" / "h100-vllm-0.25.1" / "metrics-qwen2.5-7b.prom"
     (tmp_path / "metrics").mkdir()

@@ -47,6 +47,19 @@ def test_the_start_of_a_real_cpu_engine(tmp_path: Path, kind: str) -> None:
     assert found == [*start, "kv_cache", "engine_warmup", "ready"]
 
 
+def test_the_start_of_a_real_server_tells_its_first_process_apart(tmp_path: Path) -> None:
+    assemble(tmp_path, DATA / "cpu-vllm-0.32.0-logs" / "server-eager.log", ENGINE)
+    start = ["server_import", "config", "engine_import", "init", "weights", "profiling", "kv_cache", "engine_warmup"]
+    assert names(phases.timeline(tmp_path)) == [*start, "ready"]
+
+
+def test_the_start_of_a_real_h100_server(tmp_path: Path) -> None:
+    assemble(tmp_path, DATA / "h100-vllm-0.25.1" / "server-qwen2.5-7b-start-warm.log", ENGINE)
+    found = names(phases.timeline(tmp_path))
+    assert found[:3] == ["server_import", "config", "engine_import"]
+    assert found[-3:] == ["graph_capture", "engine_warmup", "ready"]
+
+
 def test_phases_follow_each_other_without_gap(tmp_path: Path) -> None:
     assemble(tmp_path, DATA / "h100-vllm-0.25.1" / "offline-qwen2.5-7b.log", ENGINE)
     rows = phases.timeline(tmp_path)

@@ -19,3 +19,22 @@ def test_lines_that_are_none_are_passed_over() -> None:
         ("x", {}, 1.0),
         ("y", {"a": 'b\\"c', "d": "e"}, 2500.0),
     ]
+
+
+def test_a_counter_is_summed_over_the_engines_and_points_to_its_line() -> None:
+    text = '# TYPE a counter\na_total{engine="0"} 3\na_total{engine="1"} 4\na_created{engine="0"} 9\na_bucket 100\n'
+    assert prom.total(list(prom.samples(text)), "a") == (7.0, 2)
+    assert prom.greatest(list(prom.samples(text)), "a") == (4.0, 3)
+    assert prom.total(list(prom.samples(text)), "b") is None
+
+
+def test_counters_of_a_real_h100() -> None:
+    read = list(prom.samples(CAPTURE.read_text()))
+    queries, hits = prom.total(read, "vllm:prefix_cache_queries"), prom.total(read, "vllm:prefix_cache_hits")
+    assert queries is not None
+    assert hits is not None
+    assert 0 < hits.value < queries.value
+    running, usage = prom.total(read, "vllm:num_requests_running"), prom.greatest(read, "vllm:kv_cache_usage_perc")
+    assert running is not None
+    assert usage is not None
+    assert (running.value, usage.value) == (0.0, 0.0)

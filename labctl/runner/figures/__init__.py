@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labctl.runner import enginelog, events
-from labctl.runner.figures import engine, passes, resources
-from labctl.runner.figures.figure import Figure, spread
+from labctl.runner.figures import arrivals, batches, engine, limits, passes, resources, serve_bench, serving
+from labctl.runner.figures.figure import Figure, mode, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +23,18 @@ def compute(run_dir: Path) -> dict[str, dict[str, Any]]:
     """Every figure of the run by name, as plain data. Missing raw files give unknown figures, never an error."""
     rows = events.read(run_dir)
     told = enginelog.facts(run_dir)
+    of_llm = {**passes.throughput(rows, told), **passes.requests(run_dir)} if mode(run_dir) == "offline" else {}
     found = {
-        **passes.throughput(rows, told),
+        **of_llm,
         **engine.startup(rows),
         **engine.kv_cache(run_dir, told),
         **engine.reported(told),
         "compile_cache": engine.compile_cache(rows, told),
-        **passes.requests(run_dir),
+        **serving.calls(run_dir),
+        **batches.batches(run_dir, rows, told),
+        **limits.limits(run_dir, rows, told),
+        **serve_bench.serve_bench(run_dir, rows, told),
+        **arrivals.arrivals(run_dir, rows, told),
         **resources.resources(run_dir),
     }
     return {name: asdict(figure) for name, figure in found.items()}

@@ -13,17 +13,35 @@ if TYPE_CHECKING:
     from labctl.runner import enginelog
 
 
+# What happens before the engine's start and is none of it.
+_ASIDE = ("model", "ceilings", "model_shape", "client")
+
+
 def startup(rows: list[dict[str, Any]]) -> dict[str, Figure]:
-    """Seconds from the worker's start until the engine answered; finding, fetching or making the model left out."""
+    """Seconds from the worker's start until the engine answered.
+
+    Left out: finding, fetching or making the model, measuring the machine and the model's size,
+    asking ``vllm bench serve`` for its flags.
+    """
     start = next((r for r in rows if r["event"] == "start"), None)
     ready = next((r for r in rows if r["event"] == "end" and r.get("phase") == "engine"), None)
+    attached = next((r for r in rows if r["event"] == "server" and r.get("run")), None)
+    if attached is not None:
+        place = f"{rundir.EVENTS}:{attached['line']}"
+        note = f"measured the server of run {attached['run']}, which was up already"
+        return {"startup": Figure(value=None, unit="s", n=0, sources=[place], note=note)}
     if start is None or ready is None:
         return {"startup": Figure(value=None, unit="s", n=0, note="the engine never came up")}
-    model = [r["t"] for r in rows if r.get("phase") == "model" and r["event"] in {"begin", "end"}]
-    aside = model[1] - model[0] if len(model) == 2 else 0.0  # noqa: PLR2004 - one begin and one end
+    aside = sum(_seconds(rows, phase) for phase in _ASIDE)
     sources = [f"{rundir.EVENTS}:{start['line']}", f"{rundir.EVENTS}:{ready['line']}"]
-    note = f"without {aside:.1f} s for finding the model" if aside else ""
+    note = f"without {aside:.1f} s for finding model and client, measuring the machine" if aside else ""
     return {"startup": Figure(value=round(ready["t"] - start["t"] - aside, 3), unit="s", sources=sources, note=note)}
+
+
+def _seconds(rows: list[dict[str, Any]], phase: str) -> float:
+    """How long a phase took that came once and ended; 0 where it did not."""
+    times = [r["t"] for r in rows if r.get("phase") == phase and r["event"] in {"begin", "end"}]
+    return float(times[1] - times[0]) if len(times) == 2 else 0.0  # noqa: PLR2004 - one begin and one end
 
 
 def kv_cache(run_dir: Path, told: list[enginelog.Told]) -> dict[str, Figure]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+# Sums, differences and ratios of numbers below it stay finite.
+_BEYOND = 1e18
+
 
 @dataclass(slots=True, kw_only=True)
 class Figure:
@@ -38,6 +41,20 @@ def spread(values: list[float], unit: str, sources: Iterable[str], note: str = "
 def source(one: dict[str, Any]) -> str:
     """Where an event stands: ``events.jsonl:LINE``."""
     return f"{rundir.EVENTS}:{one['line']}"
+
+
+def mode(run_dir: Path) -> str:
+    """Mode of the run's spec; ``offline`` where there is no spec to say."""
+    path = run_dir / rundir.SPEC
+    told = events.lenient(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
+    return str(told.get("mode") or "offline")
+
+
+def number(value: object) -> float | None:
+    """A raw file's value as a float; None for a text, a boolean, NaN and what is beyond any figure of a run."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if -_BEYOND < value < _BEYOND else None
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

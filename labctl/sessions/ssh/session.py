@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from labctl.errors import TransferError, UnreachableError
-from labctl.sessions import Done, Entry, Session, Want
-from labctl.sessions.ssh import connect, settings, shell
+from labctl.sessions import Done, Entry, Session, Want, relay
+from labctl.sessions.ssh import connect, forward, settings, shell
 from labctl.sessions.ssh.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ class SshSession(Session):
         """Nothing is opened yet."""
         self.host = host
         self._line: Connection | None = None
+        self._spoken = False
 
     def __enter__(self) -> Self:
+        self._spoken = False
         self._line = connect.connect(settings.ask(self.host.address, self.host.user, self.host.port), self.host.name)
         return self
 
@@ -118,6 +120,23 @@ class SshSession(Session):
             return talk.status() == 0
 
     @contextlib.contextmanager
+    def forward(self, port: int, address: str = relay.LOOPBACK, local: int = 0) -> Iterator[int]:
+        """See Session.forward."""
+        line = self._open_line()
+        if not self._spoken:
+            # sshd sends small pieces at once only after a command was run (OpenSSH's packet.c,
+            # ssh_packet_set_interactive): 45 ms to a first token become 5.
+            self.run(["true"])
+        forward.check(line, self.host.name, (address, port))
+        with relay.listening(lambda: forward.channel(line, (address, port)), local) as here:
+            yield here
+
+    def _open_line(self) -> Connection:
+        if self._line is None:
+            raise UnreachableError(f"the line to {self.host.name} is closed")
+        return self._line
+
+    @contextlib.contextmanager
     def _ask(
         self,
         script: str,
@@ -127,11 +146,11 @@ class SshSession(Session):
         env: Mapping[str, str] | None = None,
         patience: float = PATIENCE,
     ) -> Iterator[Exchange]:
-        if self._line is None:
-            raise UnreachableError(f"the line to {self.host.name} is closed")
-        with Exchange(self._line, self.host.name, shell.command(script, arguments, env), patience=patience) as talk:
+        line = self._open_line()
+        with Exchange(line, self.host.name, shell.command(script, arguments, env), patience=patience) as talk:
             talk.send(stdin)
             talk.begin()
+            self._spoken = True
             yield talk
 
     @contextlib.contextmanager

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from labctl.report.rerun import again, quote, rerun_command
+from labctl.runner.placement import Server, Span
 from labctl.runner.spec import RunSpec
-from labctl.runner.workloads import Prompts
+from labctl.runner.workloads import Hold, Prompts, Requests
 
 
 def spec(**changes: Any) -> RunSpec:
@@ -74,3 +75,19 @@ def test_what_options_cannot_say_is_run_from_its_spec() -> None:
     assert again(spec(), "local", "r1")[0] == "labctl run offline"
     for odd in (spec(lab="mine"), spec(env={"VLLM_X": "1"})):
         assert again(odd, "local", "r1") == ["labctl run runs/r1/spec.json", "--host local"]
+
+
+def test_a_kept_server_is_brought_up_again() -> None:
+    asked = RunSpec(lab="server", model="m", workload=Hold(), mode="server", server=Server(name="a b"))
+    assert again(asked, "gpu1", "r1") == ["labctl up runs/r1/spec.json", "--host gpu1", "--name 'a b'"]
+    exposed = RunSpec(lab="server", model="m", workload=Hold(), mode="server", server=Server(address="10.0.0.1"))
+    assert again(exposed, "gpu1", "r1")[-1] == "--expose 10.0.0.1"
+
+
+def test_a_span_names_its_hosts_and_their_addresses() -> None:
+    span = Span(hosts=("gpu1", "gpu2"), addresses=("10.0.0.1", "10.0.0.2"), runs=("r1", "r2"))
+    work = Requests(requests=({"text": "x"},))
+    asked = RunSpec(lab="server", model="m", workload=work, mode="server", server=Server(), span=span)
+    assert again(asked, "gpu1", "r1") == [
+        "labctl run runs/r1/spec.json", "--span gpu1,gpu2", "--span-address gpu1=10.0.0.1,gpu2=10.0.0.2",
+    ]  # fmt: skip

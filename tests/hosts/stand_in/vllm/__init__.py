@@ -71,11 +71,20 @@ class LLM:
         """It has none."""
         return True
 
-    def generate(self, prompts: list[str], sampling: SamplingParams, *, use_tqdm: bool = True) -> list[Any]:
+    def get_tokenizer(self) -> SimpleNamespace:
+        """A token a word, and a beginning of sequence; ids of a vocabulary of 1,000."""
+        return SimpleNamespace(
+            encode=lambda text: [2, *(3 + hash(word) % 997 for word in text.split())],
+            decode=lambda ids: " ".join(f"word{number}" for number in ids[1:]),
+            all_special_ids=[0, 1, 2],
+            vocab_size=1000,
+        )
+
+    def generate(self, prompts: list[Any], sampling: SamplingParams, *, use_tqdm: bool = True) -> list[Any]:
         """As many tokens as may be, at once."""
         del use_tqdm
         time.sleep(0.02)
-        return [_output(prompt, sampling) for prompt in prompts]
+        return [_output(prompt if isinstance(prompt, str) else prompt["prompt"], sampling) for prompt in prompts]
 
 
 def _output(prompt: str, sampling: SamplingParams) -> SimpleNamespace:

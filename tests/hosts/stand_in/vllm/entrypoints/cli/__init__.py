@@ -1,0 +1,1 @@
+"""A STAND-IN for vllm.entrypoints.cli."""
