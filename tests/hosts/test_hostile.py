@@ -149,7 +149,8 @@ class Attack:
     says: str = ""
     words: Sequence[str] = ("fetch",)
     codes: tuple[int, ...] = (8,)
-    seconds: float = 30.0
+    # Alone, the slowest takes 17: labctl waits 15 for an answer. Eight at once beside a busy engine take twice that.
+    seconds: float = 60.0
     leave_after: float = 0
     terminal: bool = False
 

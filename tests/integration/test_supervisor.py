@@ -112,7 +112,7 @@ def test_the_second_run_names_the_holder(lab: Lab) -> None:
         told = lab.to_the_end(run_dir)
     assert told.error is not None
     assert told.error["kind"] == "busy"
-    assert "run the-first (pid 7, since 2026-11-22T10:00:00Z)" in told.error["message"]
+    assert "run the-first (pid 7, since 2026-11-22T10:00:00Z; `labctl stop the-first`)" in told.error["message"]
 
 
 def test_secrets_reach_the_worker_but_no_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
