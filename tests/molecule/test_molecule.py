@@ -15,8 +15,11 @@ BOTH = ("gpu_driver", "container_runtime", "system_packages")
 # vLLM's CPU build is for Python 3.11: Debian 13 has none, and uv fetches one only where GitHub is reached.
 TWELVE = ("python_env", "lab_runner")
 # system_packages is quick enough, but tests/hosts/test_provision.py applies it in `make test` already.
-QUICK = [(name, "debian12") for name in BOTH[:2]]
-SLOW = [*((name, "debian13") for name in BOTH), *((name, "debian12") for name in (*TWELVE, *BOTH[2:]))]
+QUICK = [("container_runtime", "debian12")]
+SLOW = [
+    *((name, "debian13") for name in BOTH),
+    *((name, "debian12") for name in (*TWELVE, "gpu_driver", "system_packages")),
+]
 
 
 @pytest.mark.parametrize(("name", "system"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)])
