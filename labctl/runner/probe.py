@@ -339,7 +339,7 @@ def _docker_info():  # type: () -> dict[str, Any]
     except ValueError:
         info = {}
     wrong = [str(line) for line in (info.get("ServerErrors") or []) + done[2].strip().splitlines() if line]
-    version = info.get("ServerVersion")
+    version = info.get("ServerVersion") or None
     why = None if version else wrong[0] if wrong else "exit status %d" % done[0]
     return {"version": version, "why": why, "nvidia": _engine_nvidia(info) if version else None}
 

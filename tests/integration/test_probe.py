@@ -285,13 +285,15 @@ def programs(by: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("by", ["dash", "busybox"])
 def test_the_shell_tells_the_same_as_far_as_it_can(here: dict[str, Any], by: str) -> None:
     found = look(program=programs(by))
-    assert shape(found) == shape(here)
+    # The engine of tests that run beside these may come or go meanwhile.
+    now = look()
+    assert shape(found) in (shape(here), shape(now))
     for path in (
         ("os",), ("kernel",), ("arch",), ("libc",), ("cpu",), ("systemd",), ("container",), ("package_manager",),
         ("ports",), ("lscpu",), ("libnuma",), ("memory", "total"), ("disk", "total"), ("user",), ("logind",),
         ("docker", "version"), ("docker", "room"), ("lab", "dir"), ("nvidia", "pci"), ("nvidia", "secure_boot"),
     ):  # fmt: skip
-        assert at(found, path) == at(here, path), path
+        assert at(found, path) in (at(here, path), at(now, path)), path
 
 
 def at(facts: Any, path: tuple[str, ...]) -> Any:
