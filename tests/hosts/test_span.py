@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -183,10 +184,11 @@ def test_strangers_cannot_end_a_span(laptop: Laptop, pair: list[Machine]) -> Non
         b"\xff" * 100_000,
         b"GET / HTTP/1.1\r\n\r\n",
     ]
-    lines = [socket.create_connection((pair[0].address, PEERS)) for _ in range(20)]
-    for number, line in enumerate(lines):
-        with line:
-            line.sendall(words[number % len(words)])
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(socket.create_connection((pair[0].address, PEERS))) for _ in range(20)]
+        for number, line in enumerate(lines):
+            with contextlib.suppress(ConnectionError):  # it may hang up before it has heard all
+                line.sendall(words[number % len(words)])
     assert "(ok)" in laptop("attach", head)
 
 

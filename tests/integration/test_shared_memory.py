@@ -15,9 +15,9 @@ import multiprocessing, os, sys, time
 from multiprocessing import shared_memory
 block = shared_memory.SharedMemory(create=True, size=4096)
 lock = multiprocessing.get_context("spawn").Lock()
-os.fork()
-print(block.name, lock._semlock.name, flush=True)
-time.sleep(600)
+if os.fork():
+    print(block.name, lock._semlock.name, flush=True)  # by one of them: two lines at once would mix
+time.sleep(60)
 """
 
 
