@@ -109,7 +109,7 @@ def _write(path: Path, command: list[str]) -> None:
         return
     try:
         out = subprocess.run(command, capture_output=True, timeout=20, check=False).stdout
-        path.write_bytes(out)
+        path.write_text(Redactor(os.environ)(out.decode(errors="replace")), encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         # Evidence, not a condition: a driver that hangs must not end the run.
         return

@@ -76,6 +76,7 @@ def _engine(begin: dict[str, Any], end: dict[str, Any] | None, told: list[Told])
     """Split the engine's start at the lines that close a phase; what is left until it answered is ``ready``."""
     stop = end["t"] if end else float("inf")
     rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
     start = begin["t"]
     for fact in told:
         phase = CLOSES.get(fact.name)
@@ -86,6 +87,9 @@ def _engine(begin: dict[str, Any], end: dict[str, Any] | None, told: list[Told])
             break
         if any(one["name"] == phase for one in rows[:-1]):
             continue  # processes repeat some lines; a phase is over once the next one is
+        if fact.name == "graph_capture_start" and fact.name in seen:
+            continue  # a progress bar prints its line again and again: the first one began the capture
+        seen.add(fact.name)
         if fact.name == "cpu_warmup" and any(one["name"] == "profiling" for one in rows):
             # The CPU worker compiles within its warm-up; where its compiler says so itself, that was told before.
             phase = "profiling"

@@ -1,4 +1,4 @@
-"""Masks secrets in every line before it is written and hashed."""
+"""Masks secrets, and what names a single piece of hardware, in every line before it is written and hashed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ _PATTERNS = (
     re.compile(r"(?i)(?<=api[_-]key)(?:['\"]?\s*[:=]\s*|\s+)\[?['\"]?[^\s'\",\]]{4,}['\"]?\]?"),
     # User and password, or a token alone, in a URL (package indexes, mirrors).
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),
+    # Runs are shown to others: one card's UUID but for its beginning, its serial number and its PDI (nvidia-smi -q).
+    re.compile(r"(?<=\b(?:GPU|MIG)-[0-9a-f]{4})[0-9a-f]{4}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    re.compile(r"(?<=Serial Number)\s*:\s*(?!N/A\b)\S+"),
+    re.compile(r"(?<=GPU PDI)\s*:\s*(?!N/A\b)\S+"),
 )
 
 

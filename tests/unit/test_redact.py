@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from labctl.runner.redact import MASK, Redactor
+from tests.data import DATA
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,20 @@ def test_what_is_no_secret_stays() -> None:
 def test_the_rest_of_an_argument_line_stays_readable() -> None:
     masked = Redactor({})("{'api_key': ['secretsecret'], 'model': 'm'}")
     assert masked == f"{{'api_key': {MASK}, 'model': 'm'}}"
+
+
+def test_one_cards_own_numbers_are_masked_and_its_kind_stays() -> None:
+    told = (DATA / "h100-vllm-0.25.1" / "nvidia-smi-q.txt").read_text(encoding="utf-8")
+    lines = Redactor({})(told).splitlines()
+    assert f"    Serial Number                                      : {MASK}" in lines
+    assert f"    GPU UUID                                           : GPU-0000{MASK}" in lines
+    assert f"    GPU PDI                                            : {MASK}" in lines
+    changed = [before for before, after in zip(told.splitlines(), lines, strict=True) if before != after]
+    assert len(changed) == 3, "what says N/A, and every other line, stays"
+
+
+def test_a_card_that_is_chosen_by_its_uuid_is_masked() -> None:
+    uuid = "9b28889d-814d-af55-233b-e48729b142e3"
+    assert Redactor({})(f"CUDA_VISIBLE_DEVICES=GPU-{uuid},MIG-{uuid}") == (
+        f"CUDA_VISIBLE_DEVICES=GPU-9b28{MASK},MIG-9b28{MASK}"
+    )
