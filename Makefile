@@ -10,7 +10,7 @@ export PYTHON
 # Matplotlib keeps its list of fonts below .labctl too, not in the home directory; bootstrap.sh makes the list.
 export MPLCONFIGDIR := $(CURDIR)/.labctl/cache/matplotlib
 
-.PHONY: help demo test test-all lint types unit integration session-engine session-ansible acceptance bench lock clean clean-all
+.PHONY: help demo test test-all lint types unit integration session-engine session-ansible acceptance bench readme lock clean clean-all
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,7 +30,9 @@ lint: $(DEV)/.stamp ## style of Python, imports, Ansible, shell and Dockerfiles
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/lint-imports
 	cd ansible && PATH="$(CURDIR)/$(DEV)/bin:$$PATH" ANSIBLE_HOME="$(CURDIR)/.labctl/cache/ansible" ansible-lint --offline -q
-	$(DEV)/bin/shellcheck .ci/run $(BOOTSTRAP) labctl/runner/probe.sh labctl/bundle/install-controller.sh
+	$(DEV)/bin/shellcheck .ci/run $(BOOTSTRAP) labctl/runner/probe.sh labctl/bundle/install-controller.sh \
+		tests/data/runs/h100.sh
+	$(DEV)/bin/python -m tests.readme --check
 	$(if $(wildcard images/Dockerfile),$(DEV)/bin/hadolint images/Dockerfile)
 
 types: $(DEV)/.stamp ## mypy --strict
@@ -59,6 +61,9 @@ acceptance: $(DEV)/.stamp ## what must hold on a provisioned host (HOST=gpu1)
 
 bench: $(DEV)/.stamp $(VENV)/.stamp ## what labctl costs, in interleaved pairs (BENCH="help runs" chooses)
 	$(DEV)/bin/python -m tests.benchmarks.run $(BENCH)
+
+readme: $(DEV)/.stamp ## write the figures of both READMEs anew, from the golden runs
+	$(DEV)/bin/python -m tests.readme
 
 $(VENV)/.stamp: requirements.lock $(SOURCES)
 	@$(BOOTSTRAP) $(VENV) requirements.lock

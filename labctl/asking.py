@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from labctl.runner.serving import Endpoint
 
 COMPLETION, CHAT = "/v1/completions", "/v1/chat/completions"
-_DENIED = (401, 403)
-_NO_SUCH = 404
+# HTTP's: the key was refused, and there is no such model.
+DENIED = (401, 403)
+NO_SUCH = 404
 _DONE = "[DONE]"
 # What an answer that was made for harm does to a parser.
 _TOO_MUCH = (RecursionError, OverflowError, MemoryError)
@@ -144,9 +145,9 @@ def _refusal(error: wire.WireError, endpoint: Endpoint) -> str:
         said = _message(json.loads(error.text))
     except (ValueError, *_TOO_MUCH):
         said = error.text[:300]
-    if error.status in _DENIED:
+    if error.status in DENIED:
         return f"the server refused the API key (HTTP {error.status})"
-    if error.status == _NO_SUCH:
+    if error.status == NO_SUCH:
         return f"the server has no model {endpoint.model} (HTTP 404: {said})"
     return f"the server answered HTTP {error.status}: {said}"
 

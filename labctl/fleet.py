@@ -47,6 +47,11 @@ class Outcome(Generic[T]):
             return EXIT_OK
         return self.error.exit_code if isinstance(self.error, LabError) else EXIT_IO
 
+    @property
+    def next_command(self) -> str:
+        """The command that cures the error; empty where there is none of either."""
+        return self.error.next_command if isinstance(self.error, LabError) else ""
+
 
 class Leave:
     """Told to every thread when the user goes away; knows which threads are in the midst of something."""

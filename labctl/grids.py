@@ -15,7 +15,6 @@ TABLES = ("engine", "sampling", "workload")
 SINGLE = ("model", "seed")
 # A grid of more points would be a mistake: the fastest engine takes half a minute each.
 MOST = 500
-# Arguments that must not be laid over a lab beside a varied one of the same name, by their option.
 _KINDS = f"{', '.join(f'{name}.KEY' for name in TABLES)}, {' or '.join(SINGLE)}"
 
 

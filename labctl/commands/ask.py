@@ -84,16 +84,16 @@ def _print(endpoint: Endpoint, asked: Question, *, stream: bool) -> None:
 
 def _refused(error: RefusedError, kept: Kept, key: str) -> ServerError:
     """What the server had against the question, and what cures it."""
-    from labctl import api_keys
+    from labctl import api_keys, asking
     from labctl.commands.options import project
     from labctl.errors import ServerError
 
     what = f"{kept.name} on {kept.host}: {error}"
-    if error.status in {401, 403} and key:
-        file = api_keys.place(project().inventory.parent, kept.host, kept.run)
+    if error.status in asking.DENIED and key:
+        file = api_keys.place(project().folder, kept.host, kept.run)
         # Without it, the host's own copy is fetched.
         return ServerError(f"{what} in {file}", f"rm {file}")
-    if error.status == 404:  # noqa: PLR2004 - HTTP's own number
+    if error.status == asking.NO_SUCH:
         serves = "" if kept.model in what else f"; it serves {kept.model}"
         return ServerError(f"{what}{serves}", f"labctl ps --host {kept.host}")
     return ServerError(what, f"labctl logs {kept.run} --host {kept.host} -n 20")

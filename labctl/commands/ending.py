@@ -77,7 +77,7 @@ def _row(one: Outcome[Path]) -> dict[str, Any]:
     row: dict[str, Any] = {"host": one.host.name, "run": None, "status": "error", "code": one.code, "error": None}
     row |= {"tok/s": None, "start-up s": None, "report": None, "next": ""}
     if one.value is None:
-        return row | {"error": str(one.error), "next": getattr(one.error, "next_command", "")}
+        return row | {"error": str(one.error), "next": one.next_command}
     run = runs.load(one.value)
     figures = {name: figure.get("value") for name, figure in run.record.metrics.items()}
     rate = next((figures[name] for name in runs.THROUGHPUTS if figures.get(name) is not None), None)

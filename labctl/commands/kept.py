@@ -45,9 +45,8 @@ def server_line(name: str | None, host: str | None) -> Iterator[tuple[Line, Kept
     place = project()
     target, path = (place.host(host), None) if host else _started_here(place, name)
     with open_session(target) as session:
-        there = launcher("venv", target, session)
         if path is None:
-            kept = _one_of(target, host_servers.on_host(session, there, target), name)
+            kept = _one_of(target, host_servers.on_host(session, launcher("venv", target, session), target), name)
         else:
             kept = _of_run(session, target, path)
             # The run lies where it was started, wherever the inventory says today that new ones go.
@@ -111,7 +110,7 @@ def key_of(where: Line, kept: Kept) -> str:
 
     if not kept.keyed:
         return ""
-    place = project().inventory.parent
+    place = project().folder
     key = api_keys.kept(place, kept.host, kept.run)
     if not key:
         data = where.session.read(f"{where.host.lab_dir}/secrets/{api_key.file_name(kept.run)}", limit=4096)

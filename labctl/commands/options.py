@@ -38,9 +38,14 @@ class Project:
     inventory: Path
 
     @property
+    def folder(self) -> Path:
+        """The folder itself."""
+        return self.inventory.parent
+
+    @property
     def runs_dir(self) -> Path:
         """Where fetched runs are kept."""
-        return self.inventory.parent / "runs"
+        return self.folder / "runs"
 
     def host(self, name: str) -> Host:
         """One host by name. Raises HostUnknownError naming the hosts that exist."""

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+LabArgument = Annotated[str, typer.Argument(help="A lab (see `labctl labs`), a lab file, or a run's spec.json.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Another model: a hub id, or a folder on the host.")]
 EngineOption = Annotated[
     list[str] | None, typer.Option("--engine", metavar="KEY=VALUE", help="Engine argument; repeatable.")

@@ -150,7 +150,7 @@ def _end(outcomes: list[Outcome[Path]], found: list[dict[str, Any]]) -> None:
         outcomes[0].result()
     for one in outcomes:
         if one.value is None:
-            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), one.next_command)
     failed = [row for row in found if row["status"] != "ok"]
     for row in failed:
         why = line((row["error"] or {}).get("message"), 500)

@@ -130,7 +130,7 @@ def _conclude(outcomes: list[Outcome[dict[str, Any]]], order: Order, *, json: bo
         outcomes[0].result()
     for outcome in outcomes:
         if outcome.error is not None:
-            _complain(outcome.host.name, str(outcome.error), getattr(outcome.error, "next_command", ""))
+            _complain(outcome.host.name, str(outcome.error), outcome.next_command)
         elif not json:
             _tell(outcome.host.name, outcome.result(), order)
     if code := max(outcome.code for outcome in outcomes):
@@ -155,5 +155,5 @@ def _tell(host: str, recap: dict[str, Any], order: Order) -> None:
 def _row(outcome: Outcome[dict[str, Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {"host": outcome.host.name, "error": None, "next": None}
     if outcome.error is not None:
-        return {**row, "error": str(outcome.error), "next": getattr(outcome.error, "next_command", "") or None}
+        return {**row, "error": str(outcome.error), "next": outcome.next_command or None}
     return {**row, **outcome.result()}

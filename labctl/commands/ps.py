@@ -32,14 +32,14 @@ def ps(
     from labctl import api_keys, fleet
 
     place = project()
-    api_keys.sweep(place.inventory.parent, place.runs_dir)
+    api_keys.sweep(place.folder, place.runs_dir)
     targets = place.hosts(host) if host else _where_started()
     outcomes = fleet.each(targets, lambda target, _: _of_host(target))
     for one in outcomes:
         if one.error is not None:
             if len(outcomes) == 1:
                 raise one.error
-            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), one.next_command)
     rows = [row for one in outcomes for row in one.value or []]
     if json:
         print_json(rows)

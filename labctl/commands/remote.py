@@ -70,7 +70,7 @@ def line_to(name: str | None, host: str | None = None) -> Iterator[Line]:
         finally:
             # A kept server's run may have come home sealed: its key opens nothing any more.
             place = project()
-            api_keys.sweep(place.inventory.parent, place.runs_dir)
+            api_keys.sweep(place.folder, place.runs_dir)
 
 
 def _need_start(where: Line) -> None:

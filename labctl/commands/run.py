@@ -9,7 +9,9 @@ import typer
 
 from labctl.commands.options import HostOption, JsonOption, PatienceOption, print_json, project
 from labctl.commands.overrides import (
+    DryRunOption,
     EngineOption,
+    LabArgument,
     ModelOption,
     PortOption,
     SampleHzOption,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    lab: Annotated[str, typer.Argument(help="A lab (see `labctl labs`), a lab file, or a run's spec.json.")],
+    lab: LabArgument,
     host: HostOption = "local",
     model: ModelOption = None,
     engine: EngineOption = None,
@@ -64,7 +66,7 @@ def run(
     sample_hz: SampleHzOption = None,
     synthetic: SyntheticOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start the run and return.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,
+    dry_run: DryRunOption = False,
     patience: PatienceOption = 60.0,
     json: JsonOption = False,
 ) -> None:

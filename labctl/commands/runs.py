@@ -51,7 +51,7 @@ def _asked(pattern: str) -> tuple[list[dict[str, Any]], int]:
         if one.error is not None:
             if len(outcomes) == 1:
                 raise one.error
-            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), one.next_command)
         elif not one.value:
             say(f"{one.host.name} has no runs")
     rows = [row for one in outcomes for row in one.value or []]

@@ -164,7 +164,7 @@ def start(what: SpanStart, *, json: bool) -> None:
         _left(outcomes, json=json)
     elif any(one.value is None for one in outcomes):
         for one in refused or outcomes:
-            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), one.next_command)
         raise typer.Exit(max(one.code for one in refused or outcomes))
     elif json:
         finish_all(outcomes, json=True)

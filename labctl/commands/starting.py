@@ -149,7 +149,7 @@ def _left(outcomes: Sequence[Outcome[Path]], *, json: bool) -> None:
         outcomes[0].result()
     for one in outcomes:
         if one.value is None:
-            complain_of(one.host.name, str(one.error), getattr(one.error, "next_command", ""))
+            complain_of(one.host.name, str(one.error), one.next_command)
         else:
             say(f"started; to see it:\n  labctl attach {one.value.name}")
             if not json:
@@ -163,5 +163,5 @@ def started_row(one: Outcome[Path]) -> dict[str, Any]:
     """A host's row, with the keys of a run that was followed to its end."""
     row = {"host": one.host.name, "run": None, "status": "error", "code": one.code, "error": None, "next": ""}
     if one.value is None:
-        return row | {"error": str(one.error), "next": getattr(one.error, "next_command", "")}
+        return row | {"error": str(one.error), "next": one.next_command}
     return row | {"run": one.value.name, "status": "started", "next": f"labctl attach {one.value.name}"}

@@ -37,9 +37,8 @@ def studies(json: JsonOption = False) -> None:
 
 
 def _row(study: Study) -> dict[str, Any]:
-    from labctl.studies import DONE, REFUSED
+    from labctl.studies import REFUSED
 
-    left = len(study.points) - study.count(*DONE)
     return {
         "study": study.study,
         "host": study.host,
@@ -48,7 +47,7 @@ def _row(study: Study) -> dict[str, Any]:
         "points": len(study.points),
         "ok": study.count("ok"),
         "failed": study.count("failed", REFUSED),
-        "left": left,
+        "left": _left(study),
         "note": "",
     }
 
@@ -90,7 +89,7 @@ def lead(
     """Lead one study a host, all hosts at once; print what came of each. Ctrl-C pauses them."""
     from labctl import fleet
     from labctl.commands.remote import warm
-    from labctl.commands.studying import Lead, PointBoard
+    from labctl.commands.studying import Lead, PointBoard, resume
     from labctl.errors import EXIT_DETACHED
 
     runs_dir = project().runs_dir
@@ -109,7 +108,7 @@ def lead(
     except KeyboardInterrupt:
         say("paused; to go on:")
         for one in found:
-            say(f"  {_resume(one)}")
+            say(f"  {resume(one)}")
         raise typer.Exit(EXIT_DETACHED) from None
     _finish(found, outcomes, runs_dir, json=json)
 
@@ -126,7 +125,7 @@ def _finish(found: Sequence[Study], outcomes: Sequence[Outcome[Study]], runs_dir
         _show(one, runs_dir)
     for outcome in outcomes:
         if outcome.error is not None:
-            complain_of(outcome.host.name, str(outcome.error), getattr(outcome.error, "next_command", ""))
+            complain_of(outcome.host.name, str(outcome.error), outcome.next_command)
     unfit = [one for one in found if _left(one) or not one.count("ok")]
     code = max([outcome.code for outcome in outcomes] + [EXIT_RUN_FAILED for _ in unfit])
     if code != EXIT_OK:
@@ -153,12 +152,6 @@ def _left(one: Study) -> int:
     return len(one.points) - one.count(*DONE)
 
 
-def _resume(one: Study) -> str:
-    from labctl.commands.studying import resume
-
-    return resume(one)
-
-
 def _whole(one: Study, runs_dir: Path) -> dict[str, Any]:
     from labctl import study_files
     from labctl.commands.study_table import rows
@@ -170,6 +163,7 @@ def _whole(one: Study, runs_dir: Path) -> dict[str, Any]:
 def _show(one: Study, runs_dir: Path) -> None:
     from labctl import study_files
     from labctl.commands.study_table import show
+    from labctl.commands.studying import resume
 
     typer.echo(
         f"study: {one.study} ({one.lab} on {one.host}, vLLM {one.vllm}): {one.count('ok')} of {len(one.points)} ok"
@@ -178,4 +172,4 @@ def _show(one: Study, runs_dir: Path) -> None:
     show(one, path)
     typer.echo(f"report: {_page(path)}")
     if _left(one):
-        say(f"{_left(one)} of {len(one.points)} points are left:\n  {_resume(one)}")
+        say(f"{_left(one)} of {len(one.points)} points are left:\n  {resume(one)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,7 +40,7 @@ def tunnel(
 
     with server_line(name, host) as (where, kept):
         need_ready(kept)
-        file = api_keys.place(project().inventory.parent, kept.host, kept.run) if key_of(where, kept) else None
+        file = api_keys.place(project().folder, kept.host, kept.run) if key_of(where, kept) else None
         _hold(where, kept, patience, port, file)
 
 
@@ -103,30 +103,30 @@ def _tell(port: int, kept: Kept, file: Path | None) -> None:
 
 def curl(port: int, kept: Kept, file: Path | None) -> str:
     """A command line that asks the server."""
-    words = {"prompt": "San Francisco is a"}
-    path, said = "completions", {"model": kept.model, **words, "max_tokens": 50}
-    if kept.chat:
-        path, said = "chat/completions", {"model": kept.model, "messages": _MESSAGES, "max_tokens": 50}
+    path, said = _question(kept)
     key = f' \\\n  -H "Authorization: Bearer $(cat {shlex.quote(str(file))})"' if file else ""
     return (
-        f"curl -s http://127.0.0.1:{port}/v1/{path} \\\n  -H 'Content-Type: application/json'{key} \\\n"
+        f"curl -s http://127.0.0.1:{port}{path} \\\n  -H 'Content-Type: application/json'{key} \\\n"
         f"  -d {shlex.quote(json.dumps(said))}"
     )
 
 
-_MESSAGES = [{"role": "user", "content": "Hello!"}]
-
-
 def python(port: int, kept: Kept, file: Path | None) -> str:
     """The same in Python, by the openai client."""
+    _, said = _question(kept)
     key = f"open({json.dumps(str(file))}).read().strip()" if file else '"none"'
-    make = f"create(model={json.dumps(kept.model)}, max_tokens=50, "
-    call = f"completions.{make}prompt={json.dumps('San Francisco is a')})"
-    end = "text"
-    if kept.chat:
-        call, end = f"chat.completions.{make}messages={json.dumps(_MESSAGES)})", "message.content"
+    words = ", ".join(f"{name}={json.dumps(value)}" for name, value in said.items())
+    call, text = ("chat.completions", "message.content") if kept.chat else ("completions", "text")
     return (
         "from openai import OpenAI\n"
         f'client = OpenAI(base_url="http://127.0.0.1:{port}/v1", api_key={key})\n'
-        f"print(client.{call}.choices[0].{end})"
+        f"print(client.{call}.create({words}).choices[0].{text})"
     )
+
+
+def _question(kept: Kept) -> tuple[str, dict[str, Any]]:
+    """What the lines to paste ask, as `labctl ask` would: path and body."""
+    from labctl.asking import Question
+
+    asked = Question("Hello!" if kept.chat else "San Francisco is a", kept.chat, max_tokens=50)
+    return asked.path, asked.body(kept.model, stream=False)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labctl.commands.options import HostOption, PatienceOption, project, say
+from labctl.commands.overrides import (
+    DryRunOption,
+    EngineOption,
+    LabArgument,
+    ModelOption,
+    SampleHzOption,
+    SyntheticOption,
+)
 from labctl.errors import ServerError, UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +31,11 @@ _HZ = 1.0
 
 
 def up(
-    lab: Annotated[str, typer.Argument(help="A lab (see `labctl labs`), a lab file, or a run's spec.json.")] = "server",
+    lab: LabArgument = "server",
     host: HostOption = "local",
     name: Annotated[str | None, typer.Option(help="What it is called (default: the lab's name).")] = None,
-    model: Annotated[str | None, typer.Option(help="Another model: a hub id, or a folder on the host.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Engine argument; repeatable.")] = None,
+    model: ModelOption = None,
+    engine: EngineOption = None,
     port: Annotated[int | None, typer.Option(help="Where it listens on the host (default: a free port).")] = None,
     expose: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Bind this address, not 127.0.0.1; then it has an API key.")
@@ -38,12 +45,10 @@ def up(
     ] = None,
     restarts: Annotated[int, typer.Option(min=0, help="How often at most it is started anew where it dies.")] = 3,
     dev: Annotated[bool, typer.Option("--dev", help="vLLM's dev mode (it can empty caches); 127.0.0.1 only.")] = False,
-    synthetic: Annotated[
-        bool | None, typer.Option("--synthetic/--no-synthetic", help="Allow random weights where no hub answers.")
-    ] = None,
-    sample_hz: Annotated[float, typer.Option(help="Samples of the machine a second; 0 takes none.")] = _HZ,
+    synthetic: SyntheticOption = None,
+    sample_hz: SampleHzOption = _HZ,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and return.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the spec; start nothing.")] = False,
+    dry_run: DryRunOption = False,
     patience: PatienceOption = 60.0,
 ) -> None:
     """Start a server on a host and keep it up; it holds the GPUs until `labctl down`.
@@ -52,7 +57,7 @@ def up(
 
     Example: labctl up server --host local --engine enforce_eager=true
     """
-    from labctl import api_keys, drivers, labs
+    from labctl import api_keys, drivers, labs, servers
     from labctl.commands.kept import asked_name, running_name
     from labctl.commands.starting import Start, outcomes_of
     from labctl.launchers.venv import forwarded
@@ -61,9 +66,9 @@ def up(
     place, words, env = project(), labs.read(lab), forwarded()
     target = _one(place.hosts(host))
     kind = (words.get("workload") or {}).get("kind", "prompts")
-    if kind not in {"requests", "hold"}:
+    if kind not in {"requests", servers.KIND}:
         say(f"of the lab {words['lab']} the model and the engine alone are kept up; what it measures is `labctl run`'s")
-    words |= {"mode": "server", "workload": {"kind": "hold"}, "sampling": {}}
+    words |= {"mode": "server", "workload": {"kind": servers.KIND}, "sampling": {}}
     server: dict[str, Any] = {"name": name or asked_name(str(words["lab"])), "restarts": restarts}
     server |= {key: value for key, value in {"port": port, "address": expose, "dev": dev or None}.items() if value}
     over = {"model": model, "engine": engine, "server": server, "synthetic": synthetic, "sample_hz": sample_hz}
@@ -83,7 +88,7 @@ def up(
         # Kept before anything is started: whatever happens then, the server can be asked.
         noted.append(path)
         if key:
-            api_keys.keep(place.inventory.parent, target.name, path.name, key)
+            api_keys.keep(place.folder, target.name, path.name, key)
 
     what = Start(
         place.runs_dir,
@@ -99,11 +104,11 @@ def up(
     [outcome] = outcomes_of(what, [target])
     for path in noted:
         if not path.exists():  # nothing was started
-            api_keys.forget(place.inventory.parent, target.name, path.name)
-    api_keys.sweep(place.inventory.parent, place.runs_dir)
+            api_keys.forget(place.folder, target.name, path.name)
+    api_keys.sweep(place.folder, place.runs_dir)
     path = outcome.result()
-    if api_keys.kept(place.inventory.parent, target.name, path.name) and not api_key_file:
-        kept_in = api_keys.place(place.inventory.parent, target.name, path.name)
+    if api_keys.kept(place.folder, target.name, path.name) and not api_key_file:
+        kept_in = api_keys.place(place.folder, target.name, path.name)
         say(f"its API key, shown this once and kept in {kept_in} (and by the host while it is up):")
         typer.echo(key)
     _told(path, detached=detach)
@@ -117,19 +122,13 @@ def _one(targets: list[Host]) -> Host:
 
 def _need_flag(asked: RunSpec, expose: str | None) -> bool:
     """Whether the server is reached from elsewhere. Raises UsageError where a lab file alone would have it so."""
+    from labctl.runner.serving import is_loopback
+
     address = asked.server.address if asked.server else ""
-    exposed = _reached(address)
+    exposed = not is_loopback(address)
     if exposed and expose is None:
         raise UsageError(f"the lab binds {address}, which others reach: say so by --expose {address}")
     return exposed
-
-
-def _reached(address: str) -> bool:
-    """Whether others than the host itself reach what listens there."""
-    try:
-        return not ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address != "localhost"
 
 
 def _until_ready(where: Line, board: Board, leave: Leave, patience: float) -> None:
@@ -160,6 +159,7 @@ def _told(path: Path, *, detached: bool) -> None:
     from labctl.commands.kept import SYNTHETIC
     from labctl.report.text import line
     from labctl.runner import rundir
+    from labctl.runner.serving import is_loopback
 
     if (path / rundir.SUMS).is_file():
         finish(path)
@@ -175,7 +175,7 @@ def _told(path: Path, *, detached: bool) -> None:
     typer.echo(f"run: {kept.run}; {_supervision(kept)}; started anew {kept.most} times at most where it dies")
     if kept.synthetic:
         typer.echo(SYNTHETIC)
-    if _reached(kept.address):
+    if not is_loopback(kept.address):
         _warn(kept)
     which = f"{kept.name} --host {kept.host}"
     say(f'to use it:\n  labctl ask "What is PagedAttention?" --name {which}\n  labctl tunnel {which}')

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labctl.report.amounts import finite
 from labctl.report.text import clean, line
+from labctl.runner.figures.gpu import HARMLESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,9 @@ ENDED = {
     "unknown": ("No record", ("What happened is not recorded; only what was asked can be shown.",)),
 }
 SYNTHETIC = "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
+HELD_BACK = (
+    "Figures of this run may not be the best that the card can do. What held it back, in the share of the samples:"
+)
 CONVERTED = "This run was not recorded by labctl's runner, but assembled afterwards from files of another origin"
 KEPT = "It was kept up until it was stopped, as it should be."
 LOG_LINES = 30
@@ -44,7 +49,7 @@ class Banner:
 
 
 def banners(run: Run) -> list[Banner]:
-    """Failure, an end before its time, synthetic weights, a converted run: in this order."""
+    """Failure, an end before its time, synthetic weights, clocks held back, a converted run: in this order."""
     record, found = run.record, []
     ended = "vanished" if (record.error or {}).get("kind") == "vanished" else record.status
     title, texts = ENDED.get(ended, ("The run failed", ()))
@@ -58,6 +63,7 @@ def banners(run: Run) -> list[Banner]:
     if model.get("synthetic"):
         named = (("asked for", "requested"), ("used", "used"), ("weights", "weights"), ("why", "why"))
         found.append(Banner("warn", "Synthetic model", (SYNTHETIC, _named(model, named))))
+    found += _held_back(record.metrics)
     if origin := record.supervisor.get("converted"):
         found.append(Banner("info", "Converted run", (f"{CONVERTED}: {clean(origin, 800)}",)))
     return found
@@ -66,6 +72,18 @@ def banners(run: Run) -> list[Banner]:
 def was_kept(kind: str, record: RunRecord) -> bool:
     """Whether this is a kept server that ended as such a server does: it was up, and was stopped."""
     return kind == "hold" and record.status == "stopped" and (record.error or {}).get("phase") in {"up", "shutdown"}
+
+
+def _held_back(metrics: dict[str, dict[str, Any]]) -> list[Banner]:
+    """That a GPU could not run as fast as it might; at its power limit a card is wherever it has enough to do."""
+    told = metrics.get("gpu_throttled", {})
+    if not finite(told.get("value")):
+        return []
+    reasons = {name for name in metrics if name.startswith("throttle_")} - {f"throttle_{name}" for name in HARMLESS}
+    said = f"{HELD_BACK} {clean(told.get('note'), 300)}."
+    if reasons == {"throttle_sw_power_cap"}:
+        return [Banner("info", "A GPU ran at its power limit", (said,))]
+    return [Banner("warn", "A GPU's clocks were held back", (said,))]
 
 
 def _failure(error: dict[str, Any], title: str, texts: tuple[str, ...]) -> Banner:

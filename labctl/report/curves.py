@@ -49,13 +49,13 @@ def spans(phases: Sequence[dict[str, Any]]) -> list[Span]:
 def memory_curves(samples: Sequence[Sample]) -> list[Curve]:
     """Memory in GiB: of each GPU and of the run; without a GPU also what the machine has left."""
     curves = []
-    for gpu in _gpus(samples):
+    for gpu in gpus(samples):
         rows = [sample for sample in samples if sample["gpu"] == gpu]
         curves.append(_curve(f"GPU {gpu} used", rows, "gpu_mem_used", GIB))
         curves.append(_curve(f"GPU {gpu} total", rows, "gpu_mem_total", GIB, dashed=True))
     once = _once(samples)
     curves.append(_curve("memory of the run (RSS)", once, "rss", GIB))
-    if not _gpus(samples):  # beside a GPU's memory the machine's own would only set the scale
+    if not gpus(samples):  # beside a GPU's memory the machine's own would only set the scale
         curves.append(_curve("available on the machine", once, "mem_available", GIB, dashed=True))
     return [curve for curve in curves if curve.points]
 
@@ -64,13 +64,13 @@ def load_curves(samples: Sequence[Sample]) -> list[Curve]:
     """Load in percent: of each GPU, of the CPU."""
     curves = [
         _curve(f"GPU {gpu} busy", [sample for sample in samples if sample["gpu"] == gpu], "gpu_util", 1.0)
-        for gpu in _gpus(samples)
+        for gpu in gpus(samples)
     ]
     curves.append(_curve("CPU", _once(samples), "cpu", 1.0))
     return [curve for curve in curves if curve.points]
 
 
-def _gpus(samples: Sequence[Sample]) -> list[str]:
+def gpus(samples: Sequence[Sample]) -> list[str]:
     """Name the first eight GPUs that were sampled; one whose name is not plain is left out."""
     names = {str(sample["gpu"]) for sample in samples}
     return sorted(name for name in names if name.isascii() and name.isalnum())[:8]
@@ -82,13 +82,14 @@ def _once(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _curve(label: str, rows: Sequence[Sample], name: str, unit: float, *, dashed: bool = False) -> Curve:
-    points = [point for row in rows if (point := _point(row["t"], row[name], unit))]
+    points = [found for row in rows if (found := point(row["t"], row[name], unit))]
     step = -(-len(points) // POINTS) or 1
     kept = [max(points[at : at + step], key=itemgetter(1)) for at in range(0, len(points), step)]
     return Curve(label, sorted(kept), dashed)
 
 
-def _point(t: object, value: object, unit: float) -> tuple[float, float] | None:
+def point(t: object, value: object, unit: float) -> tuple[float, float] | None:
+    """A sampled value in ``unit`` with its time; None where one of both is no number or far beyond any."""
     if isinstance(t, float) and isinstance(value, float) and abs(t) < LONGEST and 0 <= value < LARGEST:
         return t, value / unit
     return None

@@ -20,6 +20,11 @@ UNKNOWN = "unknown"
 PROMPTS = "prompts"
 
 Sample = dict[str, float | str | None]
+# Columns of samples.csv that are drawn.
+SAMPLED = (
+    "t", "gpu_mem_used", "gpu_mem_total", "gpu_util", "power_w", "sm_clock_mhz", "temp_c", "throttle", "rss", "cpu",
+    "mem_available",
+)  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +93,7 @@ def _samples(text: str | None, notes: list[str]) -> list[Sample]:
 
 def _sample(row: dict[str | Any, str | Any]) -> Sample:
     sample: Sample = {"gpu": str(row.get("gpu") or "")[:64]}
-    for name in ("t", "gpu_mem_used", "gpu_mem_total", "gpu_util", "rss", "cpu", "mem_available"):
+    for name in SAMPLED:
         try:
             sample[name] = finite(float(row.get(name) or "nan"))
         except (TypeError, ValueError):

@@ -23,7 +23,8 @@ def build(run_dir: Path, *, into: Path | None = None) -> Path:
     warm()
     run = load.read(run_dir)
     context = view(run)
-    drawn = [*_of_every_run(run), *(plot for section in context["sections"] for plot in section.plots())]
+    made = [*context["sections"], *filter(None, [context["gpu"]])]
+    drawn = [*_of_every_run(run), *(plot for section in made for plot in section.plots())]
     return render.write(into or run_dir / "report", "report", context, drawn)
 
 

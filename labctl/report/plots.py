@@ -43,7 +43,7 @@ def waterfall(phases: Sequence[dict[str, Any]]) -> str | None:
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(min(0.0, *(span.start for span in rows)), end * 1.13)
         axes.grid(visible=False, axis="y")
-        _time_axis(axes)
+        time_axis(axes)
         return svg.draw(figure)
 
 
@@ -79,8 +79,8 @@ def memory(samples: Sequence[Sample], phases: Sequence[dict[str, Any]]) -> str |
         times = [point[0] for curve in (*upper, *lower) for point in curve.points]
         first, last = min(times), max(times)
         bottom.set_xlim(first, last + 0.1)
-        _shade((top, bottom), spans(phases), first, last)
-        _time_axis(bottom)
+        shade((top, bottom), spans(phases), first, last)
+        time_axis(bottom)
         return svg.draw(figure)
 
 
@@ -98,7 +98,8 @@ def _panel(axes: Axes, curves: list[Curve], unit: str) -> None:
         legend.get_frame().set(facecolor=svg.GROUND, edgecolor="none", alpha=0.8)
 
 
-def _shade(panels: Sequence[Axes], found: Sequence[Span], first: float, last: float) -> None:
+def shade(panels: Sequence[Axes], found: Sequence[Span], first: float, last: float) -> None:
+    """Shade each phase between the two moments, and name it above the first panel where there is room."""
     for span in found:
         if not span.seconds or span.start > last or span.start + span.seconds < first:
             continue
@@ -112,6 +113,7 @@ def _shade(panels: Sequence[Axes], found: Sequence[Span], first: float, last: fl
             )  # fmt: skip
 
 
-def _time_axis(axes: Axes) -> None:
+def time_axis(axes: Axes) -> None:
+    """Label the axis below the last panel."""
     axes.set_xlabel("seconds since the run began", fontsize=8)
     axes.tick_params(length=3)

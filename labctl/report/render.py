@@ -24,7 +24,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 HTML = "html"
 # Every drawing that any page can have: one that a page has no longer is removed.
 DRAWINGS = (
-    "startup", "memory", "batches", "serve-latency", "serve-throughput", "lives", "load", "study",
+    "startup", "memory", "batches", "serve-latency", "serve-throughput", "lives", "load", "gpu", "study",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from labctl.report.amounts import number, seconds, size
 from labctl.report.banners import banners, was_kept
 from labctl.report.load import PROMPTS
 from labctl.report.rerun import again
+from labctl.report.sections import gpu
 from labctl.report.shown import Shown
 from labctl.report.text import clean, line
 from labctl.runner.workloads import ServeBench
@@ -33,6 +34,7 @@ def view(run: Run) -> dict[str, Any]:
     anchors = {str(item.get("path")): f"artifact-{place}" for place, item in enumerate(artifacts)}
     of_run = Shown(run, anchors)
     made = sections.sections(of_run)
+    of_gpu = gpu.section(of_run)
     shown, absent = cards.cards(record.metrics, anchors, run.kind)
     host = line(run.host or (record.nodes[0].get("name") if record.nodes else ""), 80)
     run_id = line(record.run_id, 160)
@@ -52,6 +54,7 @@ def view(run: Run) -> dict[str, Any]:
         "cards": shown,
         "absent": absent,
         "sections": made,
+        "gpu": of_gpu,  # stands beside the machine's memory, not among what the run was for
         "others": cards.others(record.metrics, anchors, of_run.taken),
         "command": again(spec, line(run.host, 80) or "local", line(record.run_id, 160))
         if spec and not converted

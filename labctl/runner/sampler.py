@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labctl.runner import clock, machine, processes, rundir
+from labctl.runner.at_work import AT_WORK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,10 +140,6 @@ class Phase:
                 self._stack.pop()
 
 
-# Phases in which the engine is up and works: what nvidia-smi shows then is the picture "during" the run.
-_AT_WORK = {"tutorial", "warmup", "generate", "call", "point", "continuous", "up", "serving"}
-
-
 def main() -> int:
     """``sampler RUN_DIR ZERO WORKER_PID HZ``: sample until SIGTERM."""
     processes.die_with_parent()
@@ -159,7 +156,7 @@ def main() -> int:
             row = {"t": clock.since(zero), "phase": current, **tree.sample()}
             writer.writerows({**row, **gpu} for gpu in gpus.sample() or [{}])
             handle.flush()
-            if current in _AT_WORK and not shown:
+            if current in AT_WORK and not shown:
                 shown = True
                 machine.nvidia_smi(run_dir, "during")
             due = max(due + 1 / hz, time.monotonic())

@@ -15,9 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import sampler_cost
 from tests.benchmarks.environments import bench_again, bench_environment, bench_fleet
 from tests.benchmarks.hosts import bench_crowd, bench_eight, bench_ssh
 from tests.benchmarks.pairs import compare, ratio
+from tests.benchmarks.sampler_switch import Asked
 from tests.benchmarks.servers import bench_ask, bench_stream
 from tests.benchmarks.throughput import bench_throughput
 from tests.e2e.conftest import LABCTL, ROOT, Project, provisioned
@@ -98,14 +100,10 @@ def bench_start() -> None:
 
 
 def bench_sampler() -> None:
-    """Throughput with the sampler at 5 Hz against without."""
+    """Throughput with the sampler at 5 Hz against without, in one engine."""
     project = provisioned()
-
-    def throughput(hz: str) -> float:
-        words = (*EAGER, "--sampling", "max_tokens=100", "--repeats", "5", "--sample-hz", hz)
-        return figure(timed_run(project, *words)[1], "throughput")
-
-    print("throughput with sampler / without:", compare(lambda: throughput("5"), lambda: throughput("0"), 4))
+    words = (*EAGER, "--max-tokens", "32")
+    sampler_cost.report(Asked(LABCTL, project.lab_dir, words=words, folder=project.folder, env=project.env))
 
 
 ALL = {

@@ -18,6 +18,7 @@ from labctl.runner import wire
 from labctl.runner.open_routes import RUN_THE_MODEL
 from labctl.runner.serving import Endpoint
 from tests.e2e.conftest import until
+from tests.e2e.tunnels import pasted, tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,19 +93,12 @@ def test_ask_gets_what_the_openai_client_gets(kept: tuple[Project, str]) -> None
 
 def test_the_tunnels_lines_work_as_pasted(kept: tuple[Project, str]) -> None:
     project, _ = kept
-    process = project.start("tunnel")
-    assert process.stdout is not None
-    said = ""
-    while "choices[0]" not in said:
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        said += line
+    process, said = tunnel(project)
     assert KEY not in said
-    curl = said[said.index("curl") :].partition("\n\n")[0]
-    answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(["bash", "-c", pasted(said, "curl")], capture_output=True, text=True, check=True).stdout
     assert json.loads(answer)["usage"]["completion_tokens"] == 50
-    script = said[said.index("from openai") :].partition("\n\n")[0]
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    words = [sys.executable, "-c", pasted(said, "from openai")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 130

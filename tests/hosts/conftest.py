@@ -8,12 +8,13 @@ import pytest
 
 from tests.hosts import engine, image, light_lab
 from tests.hosts.fleet import Fleet
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
     from tests.hosts.network import Network
 
@@ -46,6 +47,21 @@ def machine(fleet: Fleet) -> Iterator[Callable[..., Machine]]:
 
 
 @pytest.fixture(scope="module")
+def lab_host(fleet: Fleet) -> Iterator[Callable[..., Machine]]:
+    """``lab_host("frail")``: a host of this module, with a lab and the stand-in (see light_lab)."""
+    made: list[Machine] = []
+
+    def make(name: str) -> Machine:
+        made.append(fleet.machine(name))
+        light_lab.install(made[-1])
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
+
+
+@pytest.fixture(scope="module")
 def inner_network(fleet: Fleet) -> Iterator[Network]:
     """A network behind a jump host."""
     made = fleet.inner_network()
@@ -64,7 +80,4 @@ def gpu1(fleet: Fleet) -> Machine:
 @pytest.fixture
 def laptop(tmp_path: Path, gpu1: Machine) -> Laptop:
     """A laptop that knows gpu1 and may enter it."""
-    made = Laptop(tmp_path / "laptop")
-    made.add(gpu1)
-    made.know(gpu1)
-    return made
+    return laptop_of(tmp_path, gpu1)

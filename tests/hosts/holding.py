@@ -10,9 +10,12 @@ from tests.e2e.conftest import until
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from tests.hosts.machine import Machine
 
+# labctl's steps on a host, each by the program that it is about to run there, and what it has left behind by then.
+CLAIM, SPEC, START, MIRROR, FETCH = "mkdir", "cat", "python", "find", "head"
 _HOLD, _HELD = "/tmp/hold", "/tmp/held"  # noqa: S108 - on the test host
 # First on the PATH of sshd's sessions. It holds the first one alone: who comes again passes.
 _WRAPPER = f"""#!/bin/sh
@@ -30,6 +33,11 @@ _PART = """real={real}; part={part}
 $real -c "$part"
 wait_here
 exec $real -c "$(($2 - part))\""""
+
+
+def hold(machine: Machine, step: str, part: int = 0) -> AbstractContextManager[Held]:
+    """The next one of a step waits: one of START, in the lab's own interpreter."""
+    return held(machine, step, part=part, path=f"{machine.lab_dir}/env/bin/python" if step == START else "")
 
 
 @contextmanager

@@ -123,3 +123,11 @@ class Laptop(Project):
             process.terminate()
             process.wait(timeout=10)
             socket.unlink(missing_ok=True)
+
+
+def laptop_of(folder: Path, machine: Machine, name: str = "gpu1", **inventory: object) -> Laptop:
+    """A new laptop that knows one host and may enter it (see Laptop.add)."""
+    made = Laptop(folder / "laptop")
+    made.add(machine, name, **inventory)
+    made.know(machine)
+    return made

@@ -43,6 +43,17 @@ def install(machine: Machine, lab_dir: str = "", *, runner: str = "") -> str:
     return lab
 
 
+def begun(machine: Machine) -> set[str]:
+    """Ids of the runs that were ever started in the machine's lab."""
+    said = machine.shell(f"cd {machine.lab_dir}/runs && ls -d */.started 2>/dev/null | cut -d/ -f1", check=False)
+    return set(said.split())
+
+
+def sealed(machine: Machine, run_id: str) -> bool:
+    """Whether one of them has ended and told all."""
+    return "SHA256SUMS" in machine.shell(f"ls {machine.lab_dir}/runs/{run_id}", check=False)
+
+
 def card(lab: str, runner: str) -> dict[str, object]:
     """lab.json as the role lab_runner writes it."""
     return {

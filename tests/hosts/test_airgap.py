@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.hosts.fleet import Fleet
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
     from tests.hosts.network import Network
 
@@ -50,10 +51,7 @@ def far(fleet: Fleet, inner_network: Network) -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, near: Machine) -> Laptop:
     """The laptop that has a network."""
-    made = Laptop(tmp_path_factory.mktemp("home") / "laptop")
-    made.add(near, "island")
-    made.know(near)
-    return made
+    return laptop_of(tmp_path_factory.mktemp("home"), near, "island")
 
 
 @pytest.fixture(scope="module")

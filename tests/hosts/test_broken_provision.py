@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.conftest import ROOT, provisioned, until
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 from tests.hosts.test_engine import SHARED, pip_conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.hosts.fleet import Fleet
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
 
 # A disk of its own, in memory: first too small for the environment (3 GiB), then large enough.
@@ -38,13 +39,11 @@ def host(fleet: Fleet) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory, host: Machine) -> Laptop:
-    made = Laptop(tmp_path_factory.mktemp("broken") / "laptop")
     cache = f"{SHARED}/{(provisioned().lab_dir / 'cache' / 'uv').relative_to(ROOT / '.labctl')}"
     # The gate that would refuse such a disk at once is lowered: what is tested is a disk that fills up later.
     room = {"cpu": 0.1, "cuda": 0.1, "existing": 0.1}
-    made.add(host, "gpu1", lab_dir=f"{DISK}/lab", python_env_cache=cache, preflight_free_gib=room)
-    made.know(host)
-    return made
+    folder = tmp_path_factory.mktemp("broken")
+    return laptop_of(folder, host, lab_dir=f"{DISK}/lab", python_env_cache=cache, preflight_free_gib=room)
 
 
 def grow(host: Machine) -> None:

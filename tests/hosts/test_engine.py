@@ -12,12 +12,13 @@ import pytest
 
 from tests.e2e.conftest import ROOT, provisioned
 from tests.e2e.test_readme import commands
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.hosts.fleet import Fleet
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
 
 EAGER = ("--engine", "enforce_eager=true", "--engine", "max_model_len=512", "--sampling", "max_tokens=16")
@@ -58,11 +59,8 @@ def host(fleet: Fleet) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory, host: Machine) -> Laptop:
-    made = Laptop(tmp_path_factory.mktemp("engine") / "laptop")
     cache = f"{SHARED}/{(provisioned().lab_dir / 'cache' / 'uv').relative_to(ROOT / '.labctl')}"
-    made.add(host, "gpu1", lab_dir=LAB, python_env_cache=cache)
-    made.know(host)
-    return made
+    return laptop_of(tmp_path_factory.mktemp("engine"), host, lab_dir=LAB, python_env_cache=cache)
 
 
 @pytest.fixture(scope="module")

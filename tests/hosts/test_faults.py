@@ -16,55 +16,33 @@ import pytest
 from labctl.runner import rundir
 from tests.e2e.conftest import until
 from tests.hosts import light_lab
-from tests.hosts.holding import held
-from tests.hosts.laptop import Laptop
+from tests.hosts.holding import CLAIM, FETCH, MIRROR, SPEC, START, hold
+from tests.hosts.laptop import laptop_of
+from tests.hosts.light_lab import begun, sealed
 from tests.unit.report.report_page_checks import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.hosts.fleet import Fleet
-    from tests.hosts.holding import Held
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
 
 RUN = ("run", "offline", "--model", light_lab.MODEL, "--host", "gpu1")
 # In each of two passes.
 LONG = ("--prompt", "sleep 2", "--repeats", "1")
 BIG = ("--prompt", "bytes 3000000", "--repeats", "1")
-# labctl's steps on a host, each by the program that it is about to run there, and what it has left behind by then.
-CLAIM, SPEC, START, MIRROR, FETCH = "mkdir", "cat", "python", "find", "head"
 
 
 @pytest.fixture(scope="module")
-def frail(fleet: Fleet) -> Iterator[Machine]:
+def frail(lab_host: Callable[..., Machine]) -> Machine:
     """One host for every fault that can be mended."""
-    made = fleet.machine("frail")
-    light_lab.install(made)
-    yield made
-    made.remove()
+    return lab_host("frail")
 
 
 @pytest.fixture
 def laptop(tmp_path: Path, frail: Machine) -> Laptop:
-    made = Laptop(tmp_path / "laptop")
-    made.add(frail)
-    made.know(frail)
-    return made
-
-
-def there(host: Machine) -> list[str]:
-    """Runs that were ever started on a host."""
-    return host.shell(f"cd {host.lab_dir}/runs && ls -d */.started 2>/dev/null | cut -d/ -f1", check=False).split()
-
-
-def sealed(host: Machine, run_id: str) -> bool:
-    return "SHA256SUMS" in host.shell(f"ls {host.lab_dir}/runs/{run_id}", check=False)
-
-
-def hold(host: Machine, step: str, part: int = 0) -> AbstractContextManager[Held]:
-    return held(host, step, part=part, path=f"{host.lab_dir}/env/bin/python" if step == START else "")
+    return laptop_of(tmp_path, frail)
 
 
 def broken(host: Machine) -> None:
@@ -108,7 +86,7 @@ def frozen(host: Machine) -> None:
 def test_a_line_that_fails_starts_a_run_exactly_once(
     laptop: Laptop, frail: Machine, step: str, fault: Callable[[Machine], None]
 ) -> None:
-    before = there(frail)
+    before = begun(frail)
     with hold(frail, step, part=100_000 if step == FETCH else 0) as program:
         process = laptop.start(*RUN, *BIG)
         program.wait(process)
@@ -117,13 +95,13 @@ def test_a_line_that_fails_starts_a_run_exactly_once(
         out, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
     assert f"run: {laptop.newest().name} (ok)" in out
-    assert [name for name in there(frail) if name not in before] == [laptop.newest().name]
+    assert begun(frail) - before == {laptop.newest().name}
     assert "0 problems" in laptop("verify")
 
 
 @pytest.mark.parametrize("step", [CLAIM, SPEC, START, MIRROR, FETCH])
 def test_a_killed_labctl_loses_nothing(laptop: Laptop, frail: Machine, step: str) -> None:
-    before = there(frail)
+    before = begun(frail)
     with hold(frail, step, part=100_000 if step == FETCH else 0) as program:
         process = laptop.start(*RUN, *BIG)
         program.wait(process)
@@ -145,7 +123,7 @@ def test_a_killed_labctl_loses_nothing(laptop: Laptop, frail: Machine, step: str
         assert "(ok)" in laptop("attach")
         assert "0 problems" in laptop("verify")
     started = 0 if step in {CLAIM, SPEC} else 1
-    assert len([name for name in there(frail) if name not in before]) == started
+    assert len(begun(frail) - before) == started
     assert "(ok)" in laptop(*RUN), "nothing left behind stands in the way"
 
 

@@ -31,7 +31,7 @@ from labctl import runs, seals
 from labctl.runner import rundir
 from tests.e2e.conftest import LABCTL
 from tests.hosts import light_lab
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 from tests.unit.report.report_page_checks import check
 from tests.unit.report.test_report_hostile import everywhere, one_level, run_with
 from tests.unit.sealed_run import ASKED, seal_run
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tests.hosts.fleet import Fleet
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
 
 OWNED = Path("/tmp/labctl-owned")  # noqa: S108 - what an attack would leave on the laptop
@@ -247,9 +248,7 @@ CARDS: dict[str, tuple[object, tuple[int, ...]]] = {
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory, host: Machine) -> Laptop:
-    made = Laptop(tmp_path_factory.mktemp("hostile") / "laptop")
-    made.add(host)
-    made.know(host)
+    made = laptop_of(tmp_path_factory.mktemp("hostile"), host)
     made.add(host, "other")
     for name in (*CARDS, "deep-card", "names", "records"):
         words = made.inventory.read_text().splitlines()[0].replace("/root/labctl", f"/evil-lab/{name}")

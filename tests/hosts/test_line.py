@@ -12,12 +12,13 @@ import pytest
 from labctl.runner import rundir
 from tests.e2e.conftest import until
 from tests.hosts import light_lab
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
 
 RUN = ("run", "offline", "--model", light_lab.MODEL)
@@ -92,9 +93,7 @@ def test_ctrl_c_leaves_and_every_verb_carries_on(laptop: Laptop) -> None:
 
 def test_stop_from_elsewhere(laptop: Laptop, gpu1: Machine, tmp_path: Path) -> None:
     run_id = started(laptop, "--prompt", "sleep 60")
-    other = Laptop(tmp_path / "other")
-    other.add(gpu1, "rented")
-    other.know(gpu1)
+    other = laptop_of(tmp_path / "other", gpu1, "rented")
     assert re.search(rf"^{run_id} +rented +running", other("runs", "--host", "rented"), re.MULTILINE)
     said = other("stop", run_id, "--host", "rented")
     assert f"run: {run_id} (stopped)" in said
@@ -105,9 +104,7 @@ def test_stop_from_elsewhere(laptop: Laptop, gpu1: Machine, tmp_path: Path) -> N
 
 
 def test_two_laptops_and_one_host(laptop: Laptop, gpu1: Machine, tmp_path: Path) -> None:
-    other = Laptop(tmp_path / "other")
-    other.add(gpu1)
-    other.know(gpu1)
+    other = laptop_of(tmp_path / "other", gpu1)
     run_id = started(laptop, *LONG)
     until(lambda: gpu1.shell(f"cat {gpu1.lab_dir}/runs/{run_id}/events.jsonl", check=False).count("warmup"))
     said = other(*RUN, "--host", "gpu1", code=1)

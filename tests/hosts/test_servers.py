@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.conftest import until
+from tests.e2e.tunnels import pasted, tunnel
 from tests.hosts import light_lab
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import Laptop, laptop_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.hosts.fleet import Fleet
     from tests.hosts.machine import Machine
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - on the test host
@@ -28,18 +28,13 @@ UP = ("up", "server", "--model", light_lab.MODEL, "--host", "served")
 
 
 @pytest.fixture(scope="module")
-def served(fleet: Fleet) -> Iterator[Machine]:
-    made = fleet.machine("served")
-    light_lab.install(made)
-    yield made
-    made.remove()
+def served(lab_host: Callable[..., Machine]) -> Machine:
+    return lab_host("served")
 
 
 @pytest.fixture
 def laptop(tmp_path: Path, served: Machine) -> Iterator[Laptop]:
-    made = Laptop(tmp_path / "laptop")
-    made.add(served, "served")
-    made.know(served)
+    made = laptop_of(tmp_path, served, "served")
     yield made
     # A test that failed leaves nothing to the next one.
     for run in there(served):
@@ -47,15 +42,12 @@ def laptop(tmp_path: Path, served: Machine) -> Iterator[Laptop]:
 
 
 @pytest.fixture(scope="module")
-def kept(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Laptop, Machine]]:
+def kept(lab_host: Callable[..., Machine], tmp_path_factory: pytest.TempPathFactory) -> tuple[Laptop, Machine]:
     """A host with a server that is up, and the laptop that started it: for tests that leave it up."""
-    host, mine = fleet.machine("kept"), Laptop(tmp_path_factory.mktemp("kept") / "laptop")
-    light_lab.install(host)
-    mine.add(host, "kept")
-    mine.know(host)
+    host = lab_host("kept")
+    mine = laptop_of(tmp_path_factory.mktemp("kept"), host, "kept")
     mine("up", "server", "--model", light_lab.MODEL, "--host", "kept", "--name", "first", "--restarts", "9")
-    yield mine, host
-    host.remove()
+    return mine, host
 
 
 def there(host: Machine) -> list[str]:
@@ -71,23 +63,6 @@ def ps(laptop: Laptop, *words: str) -> list[dict[str, Any]]:
 
 def engine_pid(host: Machine) -> str:
     return host.shell("pgrep -f '[v]llm.entrypoints.cli.main serve' | head -1", check=False).strip()
-
-
-def pasted(said: str, first: str) -> str:
-    """The lines from one that begins so to the next empty one."""
-    return said[said.index(first) :].partition("\n\n")[0]
-
-
-def tunnel(laptop: Laptop, *words: str) -> tuple[subprocess.Popen[str], str]:
-    """A tunnel that is open, and what it printed by then."""
-    process = laptop.start("tunnel", *words)
-    assert process.stdout is not None
-    said = ""
-    while "choices[0]" not in said:
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        said += line
-    return process, said
 
 
 def test_up_ps_ask_and_down(laptop: Laptop, served: Machine) -> None:
@@ -303,9 +278,7 @@ def test_a_server_that_others_reach_has_a_key(laptop: Laptop, served: Machine, t
     assert f"next: rm {file}" in said
     file.unlink()
     assert laptop("ask", "Hi", "--max-tokens", "1", stderr=False) == " t0\n", "the host's own copy was fetched"
-    other = Laptop(tmp_path / "other")
-    other.add(served, "rented")
-    other.know(served)
+    other = laptop_of(tmp_path / "other", served, "rented")
     assert other("ask", "Hi", "--max-tokens", "1", "--host", "rented", stderr=False) == " t0\n"
     assert "(stopped)" in other("down", "--host", "rented")
     assert served.shell(f"ls {served.lab_dir}/secrets") == ""

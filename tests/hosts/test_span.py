@@ -15,10 +15,9 @@ from tests.hosts import light_lab
 from tests.hosts.laptop import Laptop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.hosts.fleet import Fleet
     from tests.hosts.machine import Machine
 
 LAB = """
@@ -34,13 +33,8 @@ PEERS = 29502
 
 
 @pytest.fixture(scope="module")
-def pair(fleet: Fleet) -> Iterator[list[Machine]]:
-    made = [fleet.machine(name) for name in ("gpu1", "gpu2")]
-    for one in made:
-        light_lab.install(one)
-    yield made
-    for one in made:
-        one.remove()
+def pair(lab_host: Callable[..., Machine]) -> list[Machine]:
+    return [lab_host(name) for name in ("gpu1", "gpu2")]
 
 
 @pytest.fixture

@@ -11,44 +11,28 @@ import pytest
 
 from tests.e2e.conftest import until
 from tests.hosts import light_lab
-from tests.hosts.holding import held
-from tests.hosts.laptop import Laptop
+from tests.hosts.holding import CLAIM, SPEC, START, hold
+from tests.hosts.laptop import laptop_of
+from tests.hosts.light_lab import begun, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.hosts.fleet import Fleet
+    from tests.hosts.laptop import Laptop
     from tests.hosts.machine import Machine
 
 RUN = ("run", "offline", "--model", light_lab.MODEL, "--host", "gpu1", "--repeats", "1")
-CLAIM, SPEC, START = "mkdir", "cat", "python"
 
 
 @pytest.fixture(scope="module")
-def bench(fleet: Fleet) -> Iterator[Machine]:
-    made = fleet.machine("bench")
-    light_lab.install(made)
-    yield made
-    made.remove()
+def bench(lab_host: Callable[..., Machine]) -> Machine:
+    return lab_host("bench")
 
 
 @pytest.fixture
 def laptop(tmp_path: Path, bench: Machine) -> Laptop:
-    made = Laptop(tmp_path / "laptop")
-    made.add(bench)
-    made.know(bench)
-    return made
-
-
-def there(host: Machine) -> set[str]:
-    """Runs that were ever started on a host."""
-    said = host.shell(f"cd {host.lab_dir}/runs && ls -d */.started 2>/dev/null | cut -d/ -f1", check=False)
-    return set(said.split())
-
-
-def sealed(host: Machine, run_id: str) -> bool:
-    return "SHA256SUMS" in host.shell(f"ls {host.lab_dir}/runs/{run_id}", check=False)
+    return laptop_of(tmp_path, bench)
 
 
 def prompts(*texts: str) -> tuple[str, str]:
@@ -66,7 +50,7 @@ def statuses(laptop: Laptop) -> list[str]:
 
 
 def test_a_grid_with_impossible_points(laptop: Laptop, bench: Machine) -> None:
-    before = there(bench)
+    before = begun(bench)
     said = laptop(*RUN, "--vary", "engine.max_num_seqs=4,many", *prompts("hello", "fail"))
     study = told(laptop)
     assert [point["status"] for point in study["points"]] == ["ok", "failed", "refused", "refused"]
@@ -79,7 +63,7 @@ def test_a_grid_with_impossible_points(laptop: Laptop, bench: Machine) -> None:
     assert study["points"][0]["figures"]["throughput"] > 0
     assert "1 of 4 ok" in said
     runs = [point["run"] for point in study["points"]]
-    assert there(bench) - before == set(runs[:2])
+    assert begun(bench) - before == set(runs[:2])
     note = json.loads((laptop.runs_dir / runs[1] / "local" / "study.json").read_text())
     assert note == {"study": study["study"], "point": 1, "values": study["points"][1]["values"]}
     assert "0 problems" in laptop("verify", runs[0])
@@ -102,8 +86,8 @@ def test_a_grid_without_one_good_point_is_a_failure(laptop: Laptop) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [CLAIM, SPEC, START])
 def test_a_labctl_that_was_killed_at_a_start(laptop: Laptop, bench: Machine, step: str) -> None:
-    before = there(bench)
-    with held(bench, step, path=f"{bench.lab_dir}/env/bin/python" if step == START else "") as program:
+    before = begun(bench)
+    with hold(bench, step) as program:
         process = laptop.start(*RUN, *prompts("one", "two"))
         program.wait(process)
         process.send_signal(signal.SIGKILL)
@@ -111,17 +95,17 @@ def test_a_labctl_that_was_killed_at_a_start(laptop: Laptop, bench: Machine, ste
         program.release()
         if step == START:
             # What was begun comes to its end; its processes start others by the name that the held program has now.
-            until(lambda: all(sealed(bench, run_id) for run_id in there(bench) - before or ["none yet"]))
+            until(lambda: all(sealed(bench, run_id) for run_id in begun(bench) - before or ["none yet"]))
     assert "2 of 2 ok" in laptop("study", "--resume")
-    assert there(bench) - before == {point["run"] for point in told(laptop)["points"]}
+    assert begun(bench) - before == {point["run"] for point in told(laptop)["points"]}
 
 
 @pytest.mark.slow
 def test_points_that_are_done_are_not_run_again(laptop: Laptop, bench: Machine) -> None:
     """Killed while it followed the second of three: that run is followed again, the first is left alone."""
-    before = there(bench)
+    before = begun(bench)
     process = laptop.start(*RUN, *prompts("one", "sleep 3", "three"))
-    until(lambda: len(there(bench) - before) == 2)
+    until(lambda: len(begun(bench) - before) == 2)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=10)
     assert statuses(laptop) == ["ok", "running", "waiting"]
@@ -130,15 +114,15 @@ def test_points_that_are_done_are_not_run_again(laptop: Laptop, bench: Machine) 
     after = [point["run"] for point in told(laptop)["points"]]
     assert statuses(laptop) == ["ok", "ok", "ok"]
     assert after[:2] == held_by[:2]
-    assert there(bench) - before == set(after)
+    assert begun(bench) - before == set(after)
 
 
 def test_a_run_that_the_host_has_lost_is_run_again(laptop: Laptop, bench: Machine) -> None:
     """Killed while it followed the first, whose folder is gone by the time of --resume."""
-    before = there(bench)
+    before = begun(bench)
     process = laptop.start(*RUN, *prompts("sleep 3", "two"))
-    until(lambda: there(bench) - before)
-    [lost] = there(bench) - before
+    until(lambda: begun(bench) - before)
+    [lost] = begun(bench) - before
     until((laptop.runs_dir / lost / "record.json").is_file)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=10)
@@ -153,9 +137,9 @@ def test_a_run_that_the_host_has_lost_is_run_again(laptop: Laptop, bench: Machin
 
 
 def test_ctrl_c_pauses(laptop: Laptop, bench: Machine) -> None:
-    before = there(bench)
+    before = begun(bench)
     process = laptop.start(*RUN, *prompts("sleep 4", "two"))
-    until(lambda: there(bench) - before)
+    until(lambda: begun(bench) - before)
     second = laptop.start("study", "--resume")
     _, err = second.communicate(timeout=30)
     assert (second.returncode, f"is being led by process {process.pid} already" in err) == (1, True), err
@@ -165,7 +149,7 @@ def test_ctrl_c_pauses(laptop: Laptop, bench: Machine) -> None:
     study = told(laptop)["study"]
     assert f"labctl study {study} --resume" in err
     assert "2 of 2 ok" in laptop("study", study, "--resume")
-    assert len(there(bench) - before) == 2
+    assert len(begun(bench) - before) == 2
 
 
 def test_a_busy_device_is_no_points_fault(laptop: Laptop) -> None:
@@ -179,11 +163,11 @@ def test_a_busy_device_is_no_points_fault(laptop: Laptop) -> None:
 
 
 def test_what_the_host_has_not_got_is_said_before_anything_starts(laptop: Laptop, bench: Machine) -> None:
-    before = there(bench)
+    before = begun(bench)
     said = laptop("run", "vary-tensor-parallel-size", "--host", "gpu1", code=2)
     assert "the lab vary-tensor-parallel-size needs 2 GPUs, and gpu1 has no GPUs: tensor parallelism splits" in said
     assert json.loads(laptop("studies", "--json", stderr=False)) == []
-    assert there(bench) == before
+    assert begun(bench) == before
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import until
 from tests.hosts import light_lab
-from tests.hosts.laptop import Laptop
+from tests.hosts.laptop import laptop_of
 from tests.hosts.systemd import SystemdMachine
 
 if TYPE_CHECKING:
@@ -43,13 +43,6 @@ def users(fleet: Fleet, docker_engine: Any) -> Iterator[SystemdMachine]:
     made.remove()
 
 
-def laptop_of(folder: Path, host: SystemdMachine) -> Laptop:
-    made = Laptop(folder / "laptop")
-    made.add(host, host.name)
-    made.know(host)
-    return made
-
-
 def up(host: SystemdMachine) -> tuple[str, ...]:
     return ("up", "server", "--model", light_lab.MODEL, "--host", host.name)
 
@@ -65,7 +58,7 @@ def left(host: SystemdMachine) -> str:
 
 
 def test_a_unit_outlives_the_logins(tmp_path: Path, booted: SystemdMachine) -> None:
-    laptop = laptop_of(tmp_path, booted)
+    laptop = laptop_of(tmp_path, booted, booted.name)
     file = tmp_path / "key"
     file.write_text(KEY)
     file.chmod(0o600)
@@ -93,7 +86,7 @@ def test_a_unit_outlives_the_logins(tmp_path: Path, booted: SystemdMachine) -> N
 
 
 def test_systemctl_stop_seals_the_run(tmp_path: Path, booted: SystemdMachine) -> None:
-    laptop = laptop_of(tmp_path, booted)
+    laptop = laptop_of(tmp_path, booted, booted.name)
     laptop(*up(booted))
     run = laptop.newest().name
     booted.shell(f"systemctl stop {UNIT}")
@@ -104,7 +97,7 @@ def test_systemctl_stop_seals_the_run(tmp_path: Path, booted: SystemdMachine) ->
 
 
 def test_an_engine_that_dies_is_no_end_of_the_unit(tmp_path: Path, booted: SystemdMachine) -> None:
-    laptop = laptop_of(tmp_path, booted)
+    laptop = laptop_of(tmp_path, booted, booted.name)
     laptop(*up(booted))
     laptop("ask", "please die", code=12)
     until(lambda: json.loads(laptop("ps", "--json", stderr=False))[0]["restarts"] == 1, within=20)
@@ -118,7 +111,7 @@ def test_an_engine_that_dies_is_no_end_of_the_unit(tmp_path: Path, booted: Syste
 
 
 def test_a_unit_that_cannot_be_had(tmp_path: Path, booted: SystemdMachine) -> None:
-    laptop = laptop_of(tmp_path, booted)
+    laptop = laptop_of(tmp_path, booted, booted.name)
     booted.shell(f"systemd-run --unit {UNIT} sleep 1000")
     try:
         said = laptop(*up(booted))
@@ -131,7 +124,7 @@ def test_a_unit_that_cannot_be_had(tmp_path: Path, booted: SystemdMachine) -> No
 
 @pytest.mark.slow
 def test_a_unit_that_starts_too_slowly(tmp_path: Path, booted: SystemdMachine) -> None:
-    laptop = laptop_of(tmp_path, booted)
+    laptop = laptop_of(tmp_path, booted, booted.name)
     late = f"{booted.lab_dir}/{light_lab.SITE}/late.pth"
     booted.write(late, b"import sys, time; '--unit' in sys.orig_argv and time.sleep(40)\n")
     try:
@@ -144,7 +137,7 @@ def test_a_unit_that_starts_too_slowly(tmp_path: Path, booted: SystemdMachine) -
 
 
 def test_a_user_whose_manager_lingers(tmp_path: Path, users: SystemdMachine) -> None:
-    laptop = laptop_of(tmp_path, users)
+    laptop = laptop_of(tmp_path, users, users.name)
     said = laptop(*up(users))
     assert "systemd keeps nothing of lab after the login (loginctl enable-linger lab)" in said
     assert "(stopped)" in laptop("down")

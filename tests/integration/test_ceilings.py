@@ -56,6 +56,16 @@ def remember(lab_dir: Path, of: spec.RunSpec) -> str:
     return key
 
 
+def test_a_run_does_not_tell_the_uuid_of_its_card(lab_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = "NVIDIA H100, GPU-9b28889d-814d-af55-233b-e48729b142e3, 700.00 W"
+    monkeypatch.setattr(ceilings, "_key", lambda *_: card)
+    remember(lab_dir, asked())
+    _, path = ended(lab_dir, "masked", asked())
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["reused"], "the lab itself tells cards apart"
+    assert told["key"] == "NVIDIA H100, GPU-9b28[masked], 700.00 W"
+
+
 def test_a_machine_that_was_measured_is_not_measured_again(lab_dir: Path) -> None:
     key = remember(lab_dir, asked())
     assert "torch 9.9" in key

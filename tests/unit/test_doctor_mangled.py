@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +15,6 @@ ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size
 ODDER = st.recursive(
     ODD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
 )
-
-
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
 
 
 def paths(facts: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def act(host: Host, _: fleet.Leave) -> str:
     failures: dict[str, Callable[[], Exception]] = {
-        "down": lambda: UnreachableError("no answer"),
+        "down": lambda: UnreachableError("no answer", "labctl doctor"),
         "changed": lambda: HostKeyError("CHANGED"),
         "full": lambda: OSError(28, "No space left on device"),
         "left": fleet.LeftError,
@@ -51,6 +51,7 @@ def test_each_host_has_its_own_outcome_in_the_order_given() -> None:
     assert [one.host.name for one in found] == ["b", "down", "a", "full", "changed"]
     assert [one.value for one in found] == ["B", None, "A", None, None]
     assert [one.code for one in found] == [0, 4, 0, EXIT_IO, 5]
+    assert [one.next_command for one in found] == ["", "labctl doctor", "", "", ""]
     assert found[0].result() == "B"
     for one in (found[1], found[3], found[4]):
         assert one.error is not None

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,11 +9,6 @@ from labctl.runner import last_words, rundir
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
 
 
 # Lines of real starts of vLLM 0.32.0 on CPU that failed.

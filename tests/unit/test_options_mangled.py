@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,11 +16,6 @@ from tests.unit.test_overrides import BENCH_SERVE, build
 
 PLAIN = st.text(st.characters(categories=("L", "N"), include_characters="_-./"), min_size=1)
 NUMBERS = st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
-
-
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
 
 
 @given(st.lists(NUMBERS | PLAIN, min_size=1, max_size=20, unique_by=grids.text_of))

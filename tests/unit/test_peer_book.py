@@ -18,11 +18,6 @@ ANY = st.one_of(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
-
 def beaten(now: float = 100.0, **more: Any) -> Peer:
     peer = Peer(1, "gpu2")
     peer.take({"kind": "beat", "phase": "serving", "tail": ["one", "the last"], **more}, now, HOSTS)

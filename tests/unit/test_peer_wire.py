@@ -18,11 +18,6 @@ PLAIN = st.recursive(
 MESSAGE = st.dictionaries(st.text(max_size=5), PLAIN, max_size=3)
 
 
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
-
 def pair(here: str = "secret", there: str = "secret") -> tuple[Wire, Wire]:
     """Two ends that have said their openings."""
     listener, caller = Wire(here, listener=True), Wire(there, listener=False)

@@ -7,18 +7,11 @@ import copy
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labctl import plan
 from tests.unit.test_plan import BARE_GPU, H100, MISMATCH, host
-
-
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

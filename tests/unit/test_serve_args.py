@@ -13,11 +13,6 @@ from labctl.runner import serve_args
 from labctl.runner.placement import Span
 
 
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
-
 def test_as_people_write_it() -> None:
     engine = {
         "model": "facebook/opt-125m", "max_model_len": 512, "enforce_eager": True, "enable_prefix_caching": False,

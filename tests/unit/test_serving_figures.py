@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
-
 # As a real run of the lab `server` wrote them, shortened.
 ROWS: list[dict[str, Any]] = [
     {"call": 1, "name": "completion", "stream": False, "status": 200, "seconds": 1.784532, "ttft_s": None,

@@ -22,11 +22,6 @@ GPU1, GPU2 = host("gpu1", span_address="10.0.0.1"), host("gpu2", span_address="1
 PRIVATE = [ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")]
 
 
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
-
 def test_addresses_come_from_the_inventory_or_the_option() -> None:
     assert spans.addresses([GPU1, GPU2]) == ("10.0.0.1", "10.0.0.2")
     assert spans.addresses([GPU1, GPU2], "gpu2=192.168.7.2") == ("10.0.0.1", "192.168.7.2")

@@ -21,11 +21,6 @@ FILES = st.lists(st.none() | st.binary(max_size=64), max_size=6)
 CUTS = st.lists(st.integers(1, 9), max_size=30)
 
 
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """In place of the one for all unit tests: hypothesis itself reads the clock."""
-
-
 def answer(files: list[bytes | None]) -> bytes:
     return b"".join(b"-\n" if data is None else b"%d\n%s" % (len(data), data) for data in files) + b"end\n"
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from labctl.runner import enginelog, events
-from labctl.runner.figures import arrivals, batches, engine, limits, passes, resources, serve_bench, serving
+from labctl.runner.figures import arrivals, batches, engine, gpu, limits, passes, resources, serve_bench, serving
 from labctl.runner.figures.figure import Figure, mode, spread
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def compute(run_dir: Path) -> dict[str, dict[str, Any]]:
     """Every figure of the run by name, as plain data. Missing raw files give unknown figures, never an error."""
     rows = events.read(run_dir)
     told = enginelog.facts(run_dir)
+    sampled = list(resources.samples(run_dir))
     of_llm = {**passes.throughput(rows, told), **passes.requests(run_dir)} if mode(run_dir) == "offline" else {}
     found = {
         **of_llm,
@@ -35,7 +36,8 @@ def compute(run_dir: Path) -> dict[str, dict[str, Any]]:
         **limits.limits(run_dir, rows, told),
         **serve_bench.serve_bench(run_dir, rows, told),
         **arrivals.arrivals(run_dir, rows, told),
-        **resources.resources(run_dir),
+        **resources.resources(sampled),
+        **gpu.gpu(sampled),
     }
     return {name: asdict(figure) for name, figure in found.items()}
 

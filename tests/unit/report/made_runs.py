@@ -229,7 +229,29 @@ def span(folder: Path, **told: Any) -> Path:
     return make(folder, ASKED, files, **{**more, **told})
 
 
-KINDS = (server, hold, batches, serve_bench, batching, parameters, span)
+def gpus(folder: Path, masks: Sequence[int] = (0, 4, 68, 2), **told: Any) -> Path:
+    """Two passes on GPUs 0 and 1 beside an idle one; ``masks``: NVML's reasons for the clock of GPU 1, in turn."""
+    told_of = "gpu,gpu_mem_used,gpu_mem_total,gpu_util,gpu_mem_util,power_w,sm_clock_mhz,mem_clock_mhz,temp_c,throttle"
+    rows = [f"t,phase,{told_of},rss,cpu,mem_available"]
+    for tick in range(120):
+        phase = "engine" if tick < 60 else "generate"
+        for gpu in range(3):
+            busy = phase == "generate" and gpu < 2
+            mask = masks[tick % len(masks)] if busy and gpu == 1 else 0 if busy else 1
+            power, clock, heat = (600 + tick, 1980 - tick, 60 + gpu) if busy else (70, 345, 30)
+            used = f"{gpu},{2**35},{2**36},{90 * busy},{40 * busy}"
+            rows.append(f"{21 + tick / 5:.1f},{phase},{used},{power},{clock},2619,{heat},{mask},{2**30},99.0,{2**34}")
+    passes = [*ENGINE]
+    for number in range(2):
+        about = {"phase": "generate", "number": number}
+        counted = {"seconds": 6.0, "output_tokens": 300, "cached_tokens": 0}
+        passes += [{"t": 33.0 + 6 * number, "event": "begin", **about}]
+        passes += [{"t": 39.0 + 6 * number, "event": "end", **about, **counted}]
+    files: dict[str, str | bytes] = {"events.jsonl": lines(passes), "samples.csv": "\n".join(rows) + "\n"}
+    return make(folder, {"kind": "prompts", "prompts": ["a"]}, files, **told)
+
+
+KINDS = (server, hold, batches, serve_bench, batching, parameters, span, gpus)
 
 
 def study(folder: Path) -> Path:

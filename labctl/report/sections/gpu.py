@@ -1,0 +1,85 @@
+"""The GPUs while the engine worked, and over the whole run: load, power, clocks, heat, what held the clocks back."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from labctl.report.amounts import number
+from labctl.report.blocks import Plot, Section, cell, table
+from labctl.report.curves import spans
+from labctl.report.draw import gpu as draw
+from labctl.report.gpu_curves import held_back, panels
+from labctl.report.text import line
+
+if TYPE_CHECKING:
+    from labctl.report.blocks import Block, Cell
+    from labctl.report.shown import Shown
+
+HEAD = ("", "median", "least", "greatest", "samples")
+# Figure and what it is, with the unit of the record.
+OVER_TIME = (
+    ("gpu_power", "power of one GPU, W"),
+    ("gpu_sm_clock", "SM clock, MHz"),
+    ("gpu_mem_clock", "memory clock, MHz"),
+    ("gpu_util", "busy (a kernel ran), %"),
+    ("gpu_mem_util", "memory busy (read or written), %"),
+)
+HOTTEST = ("peak_gpu_temperature", "temperature, °C")
+ANY = "anything but idleness and clocks that somebody chose"
+REASONS = 20
+REASON = re.compile(r"throttle_([a-z0-9_]{1,60})")
+PLOT = (
+    "Drawn from samples.csv; the shades are the phases of the start-up and of the work. Busy is the share of the time "
+    "in which any kernel ran, not how much of the card it filled."
+)
+STRIP = (
+    "The strip below shows when NVML said that something held the clocks back (but for an idle GPU and clocks that "
+    "somebody chose)."
+)
+
+
+def section(shown: Shown) -> Section | None:
+    """The figures and the plot; None for a run without a GPU's samples."""
+    samples = shown.run.samples
+    blocks: list[Block] = []
+    if rows := _over_time(shown):
+        blocks.append(table(HEAD, rows, numeric=range(1, len(HEAD)), caption=_of_which(shown)))
+    if rows := _reasons(shown):
+        blocks.append(table(("clocks held back by", "of the samples"), rows, numeric=(1,)))
+    held = held_back(samples)
+    if drawn := draw.over_time(panels(samples), held, spans(shown.run.record.phases)):
+        caption = f"{PLOT} {STRIP}" if held else PLOT
+        blocks.append(Plot("gpu", drawn, "GPU load, power, clock and temperature over time", caption))
+    return Section("gpu", "GPU over time", tuple(blocks)) if blocks else None
+
+
+def _of_which(shown: Shown) -> str:
+    """The GPUs that the figures are of, as the record says of the first of them that is known."""
+    notes = (shown.figure(name) for name, _ in (*OVER_TIME, HOTTEST))
+    return next((line(told.get("note"), 120) for told in notes if told.get("value") is not None), "")
+
+
+def _over_time(shown: Shown) -> list[list[Cell]]:
+    """Median, least and greatest of what the record has."""
+    rows = []
+    for name, label in OVER_TIME:
+        if told := shown.figure(name):
+            rows.append([cell(label), *(_cell(shown, told, key) for key in ("value", "low", "high", "n"))])
+    if told := shown.figure(HOTTEST[0]):
+        ends = _cell(shown, told, "value"), _cell(shown, told, "n")
+        rows.append([cell(HOTTEST[1]), cell(None), cell(None), *ends])
+    return rows
+
+
+def _cell(shown: Shown, told: dict[str, Any], key: str) -> Cell:
+    places = told.get("sources")
+    place = places[0] if key != "n" and isinstance(places, list) and places else None
+    return cell(number(told.get(key)), source=shown.source(place) if place is not None else None)
+
+
+def _reasons(shown: Shown) -> list[list[Cell]]:
+    """In how many of the samples something held the clocks back; then each reason that was ever set."""
+    known = [("gpu_throttled", ANY)] if shown.figure("gpu_throttled") else []
+    known += [(found[0], line(found[1].replace("_", " "), 60)) for found in shown.named(REASON)][:REASONS]
+    return [[cell(label), shown.cell(name)] for name, label in known]
