@@ -13,6 +13,7 @@ from labctl.commands.overrides import (
     EngineOption,
     LabArgument,
     ModelOption,
+    PortOption,
     SampleHzOption,
     SyntheticOption,
 )
@@ -36,7 +37,7 @@ def up(
     name: Annotated[str | None, typer.Option(help="What it is called (default: the lab's name).")] = None,
     model: ModelOption = None,
     engine: EngineOption = None,
-    port: Annotated[int | None, typer.Option(help="Where it listens on the host (default: a free port).")] = None,
+    port: PortOption = None,
     expose: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Bind this address, not 127.0.0.1; then it has an API key.")
     ] = None,
@@ -70,7 +71,8 @@ def up(
         say(f"of the lab {words['lab']} the model and the engine alone are kept up; what it measures is `labctl run`'s")
     words |= {"mode": "server", "workload": {"kind": servers.KIND}, "sampling": {}}
     server: dict[str, Any] = {"name": name or asked_name(str(words["lab"])), "restarts": restarts}
-    server |= {key: value for key, value in {"port": port, "address": expose, "dev": dev or None}.items() if value}
+    given = {"port": port, "address": expose, "dev": dev or None}
+    server |= {key: value for key, value in given.items() if value is not None}
     over = {"model": model, "engine": engine, "server": server, "synthetic": synthetic, "sample_hz": sample_hz}
 
     def build(_target: Host, vllm: str) -> RunSpec:

@@ -412,6 +412,9 @@ def test_what_is_refused_before_a_host_is_asked(laptop: Laptop, served: Machine)
     assert "say so by --expose 0.0.0.0" in laptop("up", str(lab), "--host", "served", code=2)
     spec = json.loads(laptop(*UP, "--dry-run", "--restarts", "0", "--port", "9000", stderr=False))
     assert (spec["server"]["restarts"], spec["server"]["port"], spec["workload"]) == (0, 9000, {"kind": "hold"})
+    lab.write_text('model = "m"\nmode = "server"\n[workload]\nkind = "hold"\n[server]\nport = 9000\n')
+    asked = json.loads(laptop("up", str(lab), "--host", "served", "--dry-run", "--port", "0", stderr=False))
+    assert asked["server"]["port"] == 0, "0 is a free port, whatever the lab says"
     assert there(served) == []
 
 

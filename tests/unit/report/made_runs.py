@@ -43,9 +43,6 @@ def make(folder: Path, workload: dict[str, Any], files: dict[str, str | bytes], 
     return folder
 
 
-HEADERS = "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n\r\n"
-
-
 def wire(start: str, body: str, kind: str = "application/json") -> bytes:
     return f"{start}\r\ncontent-type: {kind}\r\n\r\n{body}".encode()
 

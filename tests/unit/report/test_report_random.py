@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,11 +12,8 @@ from tests.unit.report import made_runs
 from tests.unit.report.report_page_checks import check
 from tests.unit.report.test_report_hostile_kinds import everything
 
-
-@pytest.fixture(autouse=True)
-def sealed() -> None:
-    """Hypothesis looks at the clock."""
-
+if TYPE_CHECKING:
+    import pytest
 
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 anything: st.SearchStrategy[Any] = st.recursive(
