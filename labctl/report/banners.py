@@ -29,6 +29,7 @@ ENDED = {
     "unknown": ("No record", ("What happened is not recorded; only what was asked can be shown.",)),
 }
 SYNTHETIC = "Random weights of the true architecture: the text below is noise; the speed is that of the architecture."
+LEFT_OUT = "This vLLM was installed without packages that it names, and does otherwise what they would do:"
 HELD_BACK = (
     "Figures of this run may not be the best that the card can do. What held it back, in the share of the samples:"
 )
@@ -49,7 +50,7 @@ class Banner:
 
 
 def banners(run: Run) -> list[Banner]:
-    """Failure, an end before its time, synthetic weights, clocks held back, a converted run: in this order."""
+    """Failure, an early end, synthetic weights, packages left out, clocks held back, a converted run: in this order."""
     record, found = run.record, []
     ended = "vanished" if (record.error or {}).get("kind") == "vanished" else record.status
     title, texts = ENDED.get(ended, ("The run failed", ()))
@@ -63,6 +64,7 @@ def banners(run: Run) -> list[Banner]:
     if model.get("synthetic"):
         named = (("asked for", "requested"), ("used", "used"), ("weights", "weights"), ("why", "why"))
         found.append(Banner("warn", "Synthetic model", (SYNTHETIC, _named(model, named))))
+    found += _left_out(record.nodes)
     found += _held_back(record.metrics)
     if origin := record.supervisor.get("converted"):
         found.append(Banner("info", "Converted run", (f"{CONVERTED}: {clean(origin, 800)}",)))
@@ -72,6 +74,14 @@ def banners(run: Run) -> list[Banner]:
 def was_kept(kind: str, record: RunRecord) -> bool:
     """Whether this is a kept server that ended as such a server does: it was up, and was stopped."""
     return kind == "hold" and record.status == "stopped" and (record.error or {}).get("phase") in {"up", "shutdown"}
+
+
+def _left_out(nodes: Sequence[dict[str, Any]]) -> list[Banner]:
+    """Packages of vLLM's own list that were left out when the host was provisioned: it does things otherwise then."""
+    machines = [node.get("machine") for node in nodes]
+    tables = [one.get("left_out") for one in machines if isinstance(one, dict)]
+    names = sorted({line(name, 80) for table in tables if isinstance(table, dict) for name in table})[:LOG_LINES]
+    return [Banner("info", "Packages were left out", (f"{LEFT_OUT} {', '.join(names)}.",))] if names else []
 
 
 def _held_back(metrics: dict[str, dict[str, Any]]) -> list[Banner]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,21 @@ def _settle(asked: RunSpec, choice: model.Choice, lab_dir: Path) -> tuple[dict[s
     lab = lab_facts(lab_dir)
     if lab.get("compiler") is False and not engine.get("enforce_eager"):
         adjusted.append(("enforce_eager", True, "torch.compile needs a C++ compiler and Python headers; missing here"))
+    if lab.get("variant") == "cuda" and "jit_monitor_verbose" not in engine and _tells_of_each_kernel(lab.get("vllm")):
+        adjusted.append(("jit_monitor_verbose", True, "else vLLM tells of a kernel compiled meanwhile only once"))
     engine.update({key: value for key, value, _ in adjusted})
     rows = [{"key": key, "value": value, "why": why} for key, value, why in adjusted]
     return engine, rows + (_cpu_settings(engine, choice) if lab.get("variant") == "cpu" else [])
+
+
+def _tells_of_each_kernel(vllm: object) -> bool:
+    """Whether this vLLM can log every compilation while it generates: jit_monitor_verbose, from 0.24.0 on.
+
+    Else a name is logged once (logger.warning_once in vllm/utils/jit_monitor.py, 0.25.1), and of two passes in which
+    two shapes of a kernel were compiled the second would count.
+    """
+    found = re.match(r"(\d+)\.(\d+)\.", str(vllm))
+    return found is not None and (int(found[1]), int(found[2])) >= (0, 24)
 
 
 def _cpu_settings(engine: dict[str, Any], choice: model.Choice) -> list[dict[str, Any]]:
@@ -95,10 +108,10 @@ def _config_dtype(folder: str) -> str | None:
 def lab_facts(lab_dir: Path) -> dict[str, Any]:
     """lab.json of the host, as the role lab_runner wrote it; empty where it cannot be read."""
     try:
-        facts: dict[str, Any] = json.loads((lab_dir / "lab.json").read_text(encoding="utf-8"))
+        facts: Any = json.loads((lab_dir / "lab.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return facts
+    return facts if isinstance(facts, dict) else {}
 
 
 def cache_entries() -> int:

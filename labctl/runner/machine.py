@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from labctl.runner import probe, processes, rundir
+from labctl.runner import engine_args, probe, processes, rundir
 from labctl.runner.redact import MASK, Redactor, secret_name
 
 if TYPE_CHECKING:
@@ -39,16 +39,14 @@ def environment(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, str]:
         **scratch,
     }
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**inherited, **defaults, **_of_card(lab_dir), **asked.env, processes.MARK: str(run_dir)}
+    # What this lab's packages need (one was left out) comes before what the spec asks for.
+    return {**inherited, **defaults, **_of_card(lab_dir, "environment"), **asked.env, processes.MARK: str(run_dir)}
 
 
-def _of_card(lab_dir: Path) -> dict[str, str]:
-    """Settings that this lab's packages need (one was left out), as the role lab_runner wrote them into lab.json."""
-    try:
-        found = json.loads((lab_dir / "lab.json").read_text(encoding="utf-8"))["environment"]
-        return {str(name): str(value) for name, value in found.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
+def _of_card(lab_dir: Path, name: str) -> dict[str, str]:
+    """A table of lab.json, as the role lab_runner wrote it; empty where it has none."""
+    found = engine_args.lab_facts(lab_dir).get(name)
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
@@ -62,6 +60,8 @@ def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
     redact = Redactor(os.environ)
     shown = {name: MASK if secret_name(name) else redact(value) for name, value in sorted(settings.items())}
     facts["environment"] = shown
+    if left_out := _of_card(lab_dir, "without"):
+        facts["left_out"] = left_out
     (run_dir / rundir.SYSTEM).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     packages = installed()
     text = "".join(f"{name}=={version}\n" for name, version in packages.items())

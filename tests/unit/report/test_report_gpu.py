@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from labctl.report import banners, load
 from labctl.report.curves import POINTS
 from labctl.report.gpu_curves import REASONS, held_back, panels
 from labctl.report.page import build
+from labctl.runner import rundir
 from tests.unit.report import made_runs
 from tests.unit.report.report_page_checks import check
 
@@ -53,6 +55,17 @@ def test_a_run_with_gpus_shows_them_beside_the_memory(tmp_path: Path) -> None:
     assert "applications" not in drawn
     assert "![GPU load, power, clock and temperature over time](gpu.svg)" in page.with_suffix(".md").read_text()
     assert "gpu_power" not in said.partition("Other figures")[2]
+
+
+def test_packages_that_were_left_out_stand_at_the_top(tmp_path: Path) -> None:
+    run = made_runs.gpus(tmp_path / "run")
+    kept = json.loads((run / rundir.RECORD).read_text(encoding="utf-8"))
+    kept["nodes"] = [{"name": "h", "machine": {"left_out": {"tilelang": "asked", "<b>flash": "asked"}}, "packages": {}}]
+    (run / rundir.RECORD).write_text(json.dumps(kept), encoding="utf-8")
+    assert ("info", "Packages were left out") in titles(run)
+    assert "without packages that it names, and does otherwise what they would do: <b>flash, tilelang." in words(
+        build(run)
+    )
 
 
 def test_a_run_without_a_gpu_has_nothing_of_it(tmp_path: Path) -> None:
