@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TABLES = ("workload", "engine", "sampling", "env", "server", "vary", "needs")
 _TOP = {"description", "mode", "model", "launcher", "seed", "sample_hz", *_TABLES}
 # What a lab may set for the engine; anything else in the environment is the host's own business.
-_ENV_PREFIXES = ("VLLM_", "HF_", "OMP_", "CUDA_", "NCCL_", "TORCH", "TRITON_")
+_ENV_PREFIXES = ("VLLM_", "HF_", "OMP_", "CUDA_", "NCCL_", "TORCH", "TRITON_CACHE_DIR")
 
 
 def bundled() -> list[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.runner import engine_args, locks, probe, rundir
 from labctl.runner.figures import machine
-from labctl.runner.redact import Redactor
+from labctl.runner.redact import unnamed
 
 if TYPE_CHECKING:
     from labctl.runner.events import Events
@@ -46,8 +46,7 @@ def of_machine(run_dir: Path, asked: RunSpec, events: Events) -> None:
             path = run_dir / rundir.CEILINGS
             path.parent.mkdir(exist_ok=True)
             # The lab keeps apart two cards of a kind by their UUIDs; a run is shown to others, who need not know them.
-            told_key = Redactor(os.environ)(key)
-            kept = {**found, "key": told_key, "reused": reused}
+            kept = {**found, "key": unnamed(key), "reused": reused}
             rundir.write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
             told["reused"] = reused
         except Exception as error:  # noqa: BLE001 - a limit that cannot be measured must not cost the run

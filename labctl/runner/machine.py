@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from labctl.runner import engine_args, probe, processes, rundir
-from labctl.runner.redact import MASK, Redactor, secret_name
+from labctl.runner.redact import MASK, Redactor, secret_name, unnamed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def before(run_dir: Path, lab_dir: Path, asked: RunSpec) -> dict[str, Any]:
     wanted = ("VLLM_", "HF_", "CUDA_", "NVIDIA_", "OMP_", "TORCH", "TRITON", "NCCL_", "LD_PRELOAD")
     settings = {k: v for k, v in environment(run_dir, lab_dir, asked).items() if k.startswith(wanted)}
     redact = Redactor(os.environ)
-    shown = {name: MASK if secret_name(name) else redact(value) for name, value in sorted(settings.items())}
+    shown = {name: MASK if secret_name(name) else unnamed(redact(value)) for name, value in sorted(settings.items())}
     facts["environment"] = shown
     if left_out := _of_card(lab_dir, "without"):
         facts["left_out"] = left_out
@@ -109,7 +109,7 @@ def _write(path: Path, command: list[str]) -> None:
         return
     try:
         out = subprocess.run(command, capture_output=True, timeout=20, check=False).stdout
-        path.write_text(Redactor(os.environ)(out.decode(errors="replace")), encoding="utf-8")
+        path.write_text(unnamed(Redactor(os.environ)(out.decode(errors="replace"))), encoding="utf-8")
     except (OSError, subprocess.SubprocessError):
         # Evidence, not a condition: a driver that hangs must not end the run.
         return

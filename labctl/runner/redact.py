@@ -1,4 +1,4 @@
-"""Masks secrets, and what names a single piece of hardware, in every line before it is written and hashed."""
+"""Masks secrets in every line before it is written and hashed; and what names a single card where it is read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,23 @@ _PATTERNS = (
     re.compile(r"(?i)(?<=api[_-]key)(?:['\"]?\s*[:=]\s*|\s+)\[?['\"]?[^\s'\",\]]{4,}['\"]?\]?"),
     # User and password, or a token alone, in a URL (package indexes, mirrors).
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),
-    # Runs are shown to others: one card's UUID but for its beginning, its serial number and its PDI (nvidia-smi -q).
-    re.compile(r"(?<=\b(?:GPU|MIG)-[0-9a-f]{4})[0-9a-f]{4}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-    re.compile(r"(?<=Serial Number)\s*:\s*(?!N/A\b)\S+"),
-    re.compile(r"(?<=GPU PDI)\s*:\s*(?!N/A\b)\S+"),
 )
+
+# What names one card or chassis and not its kind: UUIDs but for their beginning, and what nvidia-smi -q says of it.
+_OWN = (
+    re.compile(r"(?i)(?<=\b(?:GPU|MIG)-[0-9a-f]{4})[0-9a-f]{4}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    re.compile(r"(?m)(?<=Serial Number)[ \t]*:[ \t]*(?!\[?N/A\b)\S+$"),
+    re.compile(r"(?m)(?<=GPU PDI)[ \t]*:[ \t]*(?!\[?N/A\b)\S+$"),
+    re.compile(r"(?m)(?<=ClusterUUID)[ \t]*:[ \t]*(?!\[?N/A\b)\S+$"),
+    re.compile(r"(?m)(?<=GPU Fabric GUID)[ \t]*:[ \t]*(?!\[?N/A\b)\S+$"),
+)
+
+
+def unnamed(text: str) -> str:
+    """What a tool says of the hardware, without the numbers of a single card: runs are shown to others."""
+    for pattern in _OWN:
+        text = pattern.sub(lambda found: _mask(found.group()), text)
+    return text
 
 
 def secret_name(name: str) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # What the reserve keeps free: enough for the record and the manifest of any run.
 RESERVE_BYTES = 2 * 1024 * 1024
 _STOP_GRACE = 15.0
+_SAMPLER_GRACE = 10.0
 # How often it is noted which shared memory the engine holds: some ten milliseconds each time.
 _LOOK_S = 10.0
 # What refuses a run before its worker starts: {error: (kind, phase) in the record}.
@@ -161,8 +162,7 @@ class Supervisor:
             full = self._watch(worker)
         finally:
             if sampler:
-                sampler.terminate()
-                sampler.wait(timeout=30)
+                _end(sampler)
             processes.end_run(self.run_dir)
         grew = (processes.oom_kills() or 0) - (self.oom_before or 0)
         outcome = ending.Outcome(code=worker.returncode, oom_kills=grew, disk_full=full, stopped=self.stopping)
@@ -217,6 +217,15 @@ class Supervisor:
                 pass
         worker.wait(timeout=30)
         return pump.disk_full
+
+
+def _end(sampler: subprocess.Popen[bytes]) -> None:
+    """End the sampler; one that does not hear (stopped by a signal, stuck in a driver) must not cost the run."""
+    sampler.terminate()
+    try:
+        sampler.wait(timeout=_SAMPLER_GRACE)
+    except subprocess.TimeoutExpired:
+        sampler.kill()
 
 
 def _names(asked: spec.RunSpec) -> list[str]:

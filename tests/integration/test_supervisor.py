@@ -130,6 +130,17 @@ def test_secrets_reach_the_worker_but_no_file(lab: Lab, monkeypatch: pytest.Monk
             assert b"kept-out-of-the-log-0001" not in path.read_bytes(), path
 
 
+def test_a_sampler_that_does_not_hear_costs_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_SAMPLER_GRACE", 0.2)
+    waiting = "import signal, time; signal.signal(15, lambda *_: exit(0)); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", waiting], stdout=subprocess.PIPE) as sampler:
+        assert sampler.stdout is not None
+        assert sampler.stdout.readline() == b"\n"
+        sampler.send_signal(signal.SIGSTOP)
+        supervisor._end(sampler)
+        assert sampler.wait(timeout=10) == -signal.SIGKILL
+
+
 def test_a_secret_that_nobody_came_for_is_swept(lab: Lab) -> None:
     (lab.lab_dir / "secrets").mkdir()
     old, fresh = (lab.lab_dir / "secrets" / f"{name}.json" for name in ("old", "fresh"))

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 BLOCK = re.compile(r"(<!-- figures: ([a-z0-9-]+) \(made by make readme\) -->)(.*?)(<!-- end -->)", re.DOTALL)
 # A number with a unit that things are measured in.
 MEASURED = re.compile(
-    r"\d[\d,.]*\s?(?:(?:tok/s|tokens/s|ms|s|seconds?|minutes?|hours?|[KMGT]i?B(?:/s)?|x|times)(?![A-Za-z])"
-    r"|%|×|秒|毫秒|分钟|小时|倍)"
+    r"\d[\d,.]*(?:\*\*)?(?:\s|&nbsp;|-){0,3}(?:(?:(?:tok|tokens?)(?:/s|/秒| per second)|[mµn]?s|secs?|seconds?|mins?"
+    r"|minutes?|h|hours?|[KMGT]i?B(?:/s)?|x|times|percent|W|[MG]Hz|[KMGTP]?FLOPS?(?:/s)?|°C)(?![A-Za-z])"
+    r"|[%％×]|token/秒|秒|毫秒|分钟|小时|倍)"
 )
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 # What `labctl doctor` asks for is a limit, not a measured figure; the README has to say the same.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from labctl.report.amounts import number, size
 from labctl.report.sections.batches import SIZED
 from labctl.report.text import DASH
+from labctl.runner import events
 from tests.readme import shown
 from tests.readme.golden import GoldenError
 from tests.readme.words import word
@@ -34,13 +35,16 @@ def text(goldens: Goldens, language: str) -> str:
     sizes = sorted({n for column in found for n in _sizes(column.bench)})
     rows = [
         [word("model", language), *(shown.model([*column.starts, column.bench], language) for column in found)],
-        *([word(state, language), *(_start(column, state) for column in found)] for state in ("cold", "warm")),
+        [word("cold", language), *(_cold(column.starts[0], language) for column in found)],
+        [word("warm", language), *(_warm(column) for column in found)],
         *([word("batch", language).format(n), *(_batch(column.bench, n, language) for column in found)] for n in sizes),
+        [word("held", language), *(_held_back(column.bench) for column in found)],
         [word("kv", language), *(_tokens(column.bench, language) for column in found)],
         [word("memory", language), *(size(column.bench.amount("peak_gpu_memory")) or DASH for column in found)],
     ]
     every = [golden for column in found for golden in (*column.starts, column.bench)]
-    return f"{shown.table(rows)}\n\n{shown.where(every, language)}{_how(found, sizes, language)}"
+    conditions = " ".join(shown.conditions(column.bench, language) for column in found)
+    return f"{shown.table(rows)}\n\n{shown.where(every, language)}{_how(found, sizes, language)}\n\n{conditions}"
 
 
 def _sizes(bench: Golden) -> list[int]:
@@ -50,13 +54,24 @@ def _sizes(bench: Golden) -> list[int]:
     return found
 
 
-def _start(column: Column, state: str) -> str:
-    """Start-ups of that state; a benchmark's warm one counts too where its engine was asked for alike."""
-    alike = column.bench.run.spec.engine == column.starts[0].run.spec.engine
-    # A benchmark that compiled something still found what the runs before it had compiled: no cold start.
-    also = [column.bench] if alike and column.bench.state == "warm" else []
-    values = [golden.amount("startup") for golden in (*column.starts, *also) if golden.state == state]
+def _cold(golden: Golden, language: str) -> str:
+    """A first start of the model; what other models had left in the caches is said beside it."""
+    found = next(row for row in events.read(golden.run.path) if row["event"] == "compile_cache")
+    kept = word("kept", language).format(found["before"], found["after"]) if found["before"] else ""
+    return (shown.median([golden.amount("startup") or 0.0]) if golden.amount("startup") else DASH) + kept
+
+
+def _warm(column: Column) -> str:
+    """Starts again; where the model has none of its own, that of its benchmark, if its engine was asked for alike."""
+    own = [golden for golden in column.starts if golden.state == "warm"]
+    alike = column.bench.run.spec.engine == column.starts[0].run.spec.engine and column.bench.state == "warm"
+    values = [golden.amount("startup") for golden in own or [column.bench] * alike]
     return shown.median([value for value in values if value is not None])
+
+
+def _held_back(bench: Golden) -> str:
+    share = number(bench.amount("gpu_throttled"))
+    return f"{share} %" if share else DASH
 
 
 def _batch(bench: Golden, n: int, language: str) -> str:
@@ -71,7 +86,8 @@ def _tokens(bench: Golden, language: str) -> str:
 
 
 def _how(found: list[Column], sizes: list[int], language: str) -> str:
-    repeats = {int(column.bench.figures.get(f"throughput_b{n}", {}).get("n") or 0) for column in found for n in sizes}
+    told = [column.bench.figures.get(f"throughput_b{n}", {}).get("n") for column in found for n in sizes]
+    repeats = dict.fromkeys(n for n in told if n)
     ceilings = {number(round(value)) for column in found if (value := column.bench.amount("ceiling_bandwidth"))}
-    n = " / ".join(map(str, sorted(repeats - {0})))
+    n = " / ".join(map(str, repeats))
     return word("measured", language).format(n=n, ceiling=" / ".join(sorted(filter(None, ceilings))) or DASH)

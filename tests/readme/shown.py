@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from labctl.report import cards
 from labctl.report.amounts import finite, number
-from labctl.report.text import DASH
+from labctl.report.text import DASH, line
 from labctl.runner.figures import spread
 from tests.readme.golden import agreed
 from tests.readme.words import word
@@ -58,3 +58,33 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; its first row is the head, its further columns are numbers."""
     head, *rest = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join((head, f"|---|{'--:|' * (len(rows[0]) - 1)}", *rest))
+
+
+def conditions(golden: Golden, language: str) -> str:
+    """Under which conditions a benchmark measured: lengths, sampling, engine, weights, vLLM's own settings, CPU."""
+    asked, cpu = golden.run.spec, golden.machine.get("cpu") or {}
+    settings = golden.machine.get("environment") or {}
+    sampling = {key: value for key, value in asked.sampling.items() if key != "max_tokens"}
+    used = (golden.run.record.engine or {}).get("used") or {}
+    left = {"model", "seed", "disable_log_stats", "load_format"}
+    return word("conditions", language).format(
+        model=line(golden.asked_model, 80),
+        prompt=_each(golden, "prompt_tokens"),
+        tokens=_each(golden, "output_tokens"),
+        sampling=_pairs(sampling) or DASH,
+        engine=_pairs({key: value for key, value in used.items() if key not in left}) or word("defaults", language),
+        weights=word(str(golden.model.get("weights")), language),
+        settings=_pairs({key: value for key, value in settings.items() if key.startswith("VLLM_USE_")}) or DASH,
+        cores=number(cpu.get("usable")) or DASH,
+        cpu=line(cpu.get("model") or DASH, 80),
+    )
+
+
+def _each(golden: Golden, name: str) -> str:
+    """Tokens of each request, where all have as many; else the mean."""
+    figure = golden.figures[name]
+    return (number(figure["value"] / figure["n"]) if figure["n"] else None) or DASH
+
+
+def _pairs(table: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(table.items()))

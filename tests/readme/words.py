@@ -18,12 +18,18 @@ PHASES = {
     "engine_warmup": ("kernel warm-up", "kernel 预热"),
     "ready": ("until it answers", "直到可用"),
 }
+WEIGHTS = {
+    "random": ("random, read from disk", "随机，从磁盘读取"),
+    "dummy": ("made in memory, nothing is read from disk", "在内存中生成，不读磁盘"),
+}
 WORDS = {
     "model": ("model", "模型"),
     "synthetic": ("synthetic (random weights)", "合成模型（随机权重）"),
     "kind": ("{}, {}", "{}，{}"),
     "cold": ("start-up, cold", "启动，冷"),
     "warm": ("start-up, warm", "启动，热"),
+    "kept": (" ({} of {} compiled files were there)", "（{} / {} 个编译产物此前已有）"),
+    "held": ("clocks held back, of the samples", "时钟受限的采样占比"),
     "batch": ("batch {}", "批大小 {}"),
     "throughput": ("{} tok/s (spread {} %)", "{} tok/s（波动 {} %）"),
     "bandwidth": (", {} % of the bandwidth", "，带宽的 {} %"),
@@ -35,6 +41,7 @@ WORDS = {
     "again": ("warm {}", "热 {}"),
     "unkept": ("warm, but for Triton's kernels", "热，但不保留 Triton kernel"),
     "ratio": ("warm / cold", "热 / 冷"),
+    "defaults": ("as vLLM sets it", "按 vLLM 默认"),
     "sum": ("sum", "合计"),
 }
 # Whole sentences, English and Chinese.
@@ -53,16 +60,26 @@ SENTENCES = {
             "占该机器实测内存复制带宽（{ceiling} GB/s）的比例。"
         ),
     ),
+    "conditions": (
+        (
+            "{model}: prompts of {prompt} tokens, answers of {tokens}, {sampling}; engine {engine}; weights {weights}; "
+            "{settings}; {cores} cores of {cpu}."
+        ),
+        (
+            "{model}：提示 {prompt} token，回答 {tokens} token，{sampling}；引擎 {engine}；权重 {weights}；{settings}；"
+            "{cores} 核 {cpu}。"
+        ),
+    ),
     "costs": (
         (
             "What measuring costs ({model}, batch {batch}): throughput with the sampler / without, in one engine, "
-            "{sampler} (median of {pairs} pairs, 95 % interval); labctl's median of {passes} passes {ours} tok/s, "
-            "`vllm bench throughput` {theirs} tok/s: {ratio}."
+            "{sampler} (median of {pairs} pairs, 95 % interval). With vLLM's own sampling arguments labctl's median of "
+            "those {passes} passes is {ours} tok/s, one pass of `vllm bench throughput` {theirs} tok/s: {ratio}."
         ),
         (
             "测量本身的代价（{model}，批大小 {batch}）：同一引擎内，有采样 / 无采样的吞吐量之比 {sampler}"
-            "（{pairs} 对的中位数，95 % 区间）；labctl {passes} 次的中位数 {ours} tok/s，"
-            "`vllm bench throughput` {theirs} tok/s，之比 {ratio}。"
+            "（{pairs} 对的中位数，95 % 区间）。采样参数与 vLLM 自己的基准相同时，labctl 这 {passes} 次的中位数为 "
+            "{ours} tok/s，`vllm bench throughput` 一次为 {theirs} tok/s，之比 {ratio}。"
         ),
     ),
     "cpu": (
@@ -87,5 +104,5 @@ SENTENCES = {
 
 def word(name: str, language: str) -> str:
     """What a name is called, or the sentence of it (``en`` or ``zh``); a phase that is not known keeps its name."""
-    english, chinese = {**PHASES, **WORDS, **SENTENCES}.get(name, (f"`{name}`", f"`{name}`"))
+    english, chinese = {**PHASES, **WEIGHTS, **WORDS, **SENTENCES}.get(name, (f"`{name}`", f"`{name}`"))
     return chinese if language == "zh" else english

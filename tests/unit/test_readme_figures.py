@@ -222,7 +222,7 @@ def test_what_measuring_costs_is_computed_from_the_run_and_from_what_vllm_wrote(
     said = figure(root, "costs")
     # As sampler_cost printed on the H100, where it knew when it had switched: 1.0046 [0.9887, 1.0099].
     assert "with the sampler / without, in one engine, 1.005 [0.989, 1.010] (median of 12 pairs" in said
-    assert "labctl's median of 24 passes 2,438 tok/s, `vllm bench throughput` 2,434 tok/s: 1.002" in said
+    assert "those 24 passes is 2,438 tok/s, one pass of `vllm bench throughput` 2,434 tok/s: 1.002" in said
     edit(root / costs.THEIRS, lambda told: told.update(vllm_seconds=told["vllm_seconds"] * 2))
     assert "1,217 tok/s: 2.003" in figure(root, "costs")
     edit(root / costs.THEIRS, lambda told: told.update(run="another"))
@@ -274,6 +274,29 @@ def test_a_run_that_does_not_belong_there_is_told(
     edit(root / "runs" / name / rundir.RECORD, change)
     assert run(root, "--check") == 1
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "5,000 tokens per second", "55 sec", "1.5 mins", "5min", "10 h", "20 percent", "90％", "8,343 token/秒",
+        "**8,343** tok/s", "8,343  tok/s", "300 W", "1980 MHz", "700 TFLOPS", "200 µs", "a 12-second start",
+    ],
+)  # fmt: skip
+def test_a_figure_typed_by_hand_is_seen_however_it_is_written(typed: str) -> None:
+    assert [line for line, _ in blocks.by_hand(f"# A title\n\nIt takes {typed}.\n")] == [3]
+
+
+def test_the_conditions_and_what_was_there_before_stand_beside_the_figures(root: Path) -> None:
+    said = figure(root, "h100")
+    assert f"{SMALL}: prompts of" in said
+    assert f"{LARGE}: prompts of" in said
+    start = cells(said)["start-up, cold"]
+    events(root / "runs" / "h100-offline-7b", lambda rows: [r.update(before=5) for r in rows if "before" in r])
+    assert cells(figure(root, "h100"))["start-up, cold"] == [
+        start[0],
+        f"{start[1]} (5 of 14 compiled files were there)",
+    ]
 
 
 def test_a_warm_run_does_not_pass_for_a_cold_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

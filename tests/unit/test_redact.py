@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labctl.runner.redact import MASK, Redactor
+from labctl.runner.redact import MASK, Redactor, unnamed
 from tests.data import DATA
 
 
@@ -42,8 +42,8 @@ def test_the_rest_of_an_argument_line_stays_readable() -> None:
 
 
 def test_one_cards_own_numbers_are_masked_and_its_kind_stays() -> None:
-    told = (DATA / "h100-vllm-0.25.1" / "nvidia-smi-q.txt").read_text(encoding="utf-8")
-    lines = Redactor({})(told).splitlines()
+    told = (DATA / "probe-h100" / "nvidia-smi-q.txt").read_text(encoding="utf-8")
+    lines = unnamed(told).splitlines()
     assert f"    Serial Number                                      : {MASK}" in lines
     assert f"    GPU UUID                                           : GPU-0000{MASK}" in lines
     assert f"    GPU PDI                                            : {MASK}" in lines
@@ -53,6 +53,17 @@ def test_one_cards_own_numbers_are_masked_and_its_kind_stays() -> None:
 
 def test_a_card_that_is_chosen_by_its_uuid_is_masked() -> None:
     uuid = "9b28889d-814d-af55-233b-e48729b142e3"
-    assert Redactor({})(f"CUDA_VISIBLE_DEVICES=GPU-{uuid},MIG-{uuid}") == (
-        f"CUDA_VISIBLE_DEVICES=GPU-9b28{MASK},MIG-9b28{MASK}"
+    assert unnamed(f"CUDA_VISIBLE_DEVICES=GPU-{uuid},MIG-{uuid.upper()}") == (
+        f"CUDA_VISIBLE_DEVICES=GPU-9b28{MASK},MIG-9B28{MASK}"
     )
+
+
+def test_what_a_model_is_asked_and_says_keeps_its_serial_numbers() -> None:
+    said = '{"prompt":"Serial Number: 5","max_tokens":16}\nGPU-9b28889d-814d-af55-233b-e48729b142e3'
+    assert Redactor({})(said) == said
+
+
+@pytest.mark.parametrize("value", ["N/A", "[N/A]", ""])
+def test_a_card_without_a_serial_number_stays_without(value: str) -> None:
+    told = f"    Serial Number                                      : {value}\n    GPU UUID : N/A\n"
+    assert unnamed(told) == told

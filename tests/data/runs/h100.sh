@@ -3,6 +3,7 @@
 #   labctl bundle --facts facts.json --with-controller --part-size 60MB --output far -e "$WITHOUT"
 # Usage: h100.sh BUNDLE OUT SECONDS STEP... ; a step that is not begun within SECONDS is left out. What it made so far
 # lies in OUT after each step.
+# shellcheck disable=SC2329  # the functions are called by do_step, through step
 set -u
 bundle=$1 out=$2 limit=$3
 shift 3
@@ -19,14 +20,18 @@ cd "$HOME" || exit 1
 PATH=$HOME/labctl-env/bin:$PATH
 lab=$HOME/.labctl/local
 
-# step NAME COMMAND...: with its output and its seconds in OUT/line.log; its exit status is written, and ends nothing.
+# step NAME COMMAND...: with its output and its seconds in OUT/line.log; its exit status ends nothing, and is the
+# script's in the end where it is not 0 (`doctor` gives 1 on a bare machine).
+status=0
 step() {
     name=$1
     shift
     first=$(date +%s)
     printf '\n=== %s (%s s)\n' "$name" "$((first - began))" >>"$out/line.log"
     "$@" >>"$out/line.log" 2>&1
-    printf '=== %s: exit %s after %s s\n' "$name" "$?" "$(($(date +%s) - first))" | tee -a "$out/line.log"
+    code=$?
+    [ "$code" = 0 ] || status=$code
+    printf '=== %s: exit %s after %s s\n' "$name" "$code" "$(($(date +%s) - first))" | tee -a "$out/line.log"
     [ ! -d runs ] || tar --exclude=report --exclude=local -czf "$out/runs.tar.gz" runs
 }
 newest() { find runs -mindepth 1 -maxdepth 1 -name '2*' | sort | tail -n 1; }
@@ -36,8 +41,9 @@ run() { labctl run "$@" $WORDS; }
 without() { labctl "$@" ${WITHOUT:+-e "$WITHOUT"}; }
 # What a run may take from an earlier one stays away: compiled graphs, kernels, what models were found to be.
 uncached() { rm -rf "$lab/cache" && run "$@"; }
-# Triton's compiled kernels are kept nowhere: what a start costs where nobody says TRITON_CACHE_DIR.
+# Everything is kept but the kernels that Triton compiled: what they cost a start that does not find them.
 unkept() {
+    rm -rf "$HOME/no-kernels"
     cat "$HOME"/labctl-env/lib/python*/site-packages/labctl/labs/"$SMALL.toml" - >unkept.toml <<END
 
 [env]
@@ -50,7 +56,11 @@ doctor() {
     labctl doctor --host local --json >"$out/doctor.json"
 }
 imports() { "$lab/env/bin/python" -X importtime -c 'import vllm; vllm.LLM' 2>"$out/importtime.txt"; }
-each_verified() { for one in runs/2*; do labctl verify "$one" || return 1; done; }
+each_verified() (
+    failed=0
+    for one in runs/2*; do labctl verify "$one" || failed=1; done
+    exit "$failed"
+)
 beside() (
     tool=$1
     shift
@@ -93,3 +103,4 @@ for name in "$@"; do
         printf '=== %s: left out, no time\n' "$name" | tee -a "$out/line.log"
     fi
 done
+exit "$status"
