@@ -33,7 +33,7 @@ def finish(path: Path) -> None:
 
     run = runs.load(path)
     summary(run)
-    typer.echo(f"report: {report_of(path)}")
+    typer.echo(f"report: {near(report_of(path))}")
     if run.record.status != "ok":
         if (path / rundir.ENGINE_LOG).is_file():
             say(f"the engine's log:\n  labctl logs {run.run_id}")

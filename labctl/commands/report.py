@@ -13,6 +13,7 @@ def report(run: RunArgument = None) -> None:
     Example: labctl report
     """
     from labctl import seals
+    from labctl.commands.ending import near
     from labctl.commands.options import run_path, say
     from labctl.commands.remote import page_of
     from labctl.report.text import line
@@ -22,4 +23,4 @@ def report(run: RunArgument = None) -> None:
     if (path / rundir.SUMS).is_file():
         for problem in seals.check_sums(path):
             say(f"warning: {line(problem, 300)}")
-    typer.echo(f"report: {page_of(path)}")
+    typer.echo(f"report: {near(page_of(path))}")

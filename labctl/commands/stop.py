@@ -21,7 +21,7 @@ def stop(run: RunArgument = None, host: RunHostOption = None) -> None:
     Example: labctl stop
     """
     from labctl import follow, runs, transfer
-    from labctl.commands.ending import report_of, summary
+    from labctl.commands.ending import near, report_of, summary
     from labctl.commands.remote import known_run, line_to, page_of, shown
     from labctl.runner import rundir
 
@@ -46,4 +46,4 @@ def stop(run: RunArgument = None, host: RunHostOption = None) -> None:
         for name, part in zip(ended_run.spec.span.hosts, ended_run.spec.span.runs, strict=True):
             if part != path.name:
                 say(f"its part on {name} ends too:\n  labctl fetch {part}")
-    typer.echo(f"report: {report_of(path)}")
+    typer.echo(f"report: {near(report_of(path))}")

@@ -162,6 +162,7 @@ def _whole(one: Study, runs_dir: Path) -> dict[str, Any]:
 
 def _show(one: Study, runs_dir: Path) -> None:
     from labctl import study_files
+    from labctl.commands.ending import near
     from labctl.commands.study_table import show
     from labctl.commands.studying import resume
 
@@ -170,6 +171,6 @@ def _show(one: Study, runs_dir: Path) -> None:
     )
     path = study_files.place(runs_dir, one)
     show(one, path)
-    typer.echo(f"report: {_page(path)}")
+    typer.echo(f"report: {near(_page(path))}")
     if _left(one):
         say(f"{_left(one)} of {len(one.points)} points are left:\n  {resume(one)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-# Phases in which the engine is up and is used; "up" and "serving": it waits for others' requests then.
-AT_WORK = frozenset(
-    {"tutorial", "warmup", "generate", "call", "point", "continuous", "static", "alone", "up", "serving"}
-)
+# Phases in which a kept server waits for others' requests, idle for hours maybe.
+WAITING = frozenset({"up", "serving"})
+# Phases in which the engine is asked by the run itself: what the GPU's figures are of.
+ASKED = frozenset({"tutorial", "warmup", "generate", "call", "point", "continuous", "static", "alone"})
+# Phases in which the engine is up and can be in use: the picture "during".
+AT_WORK = ASKED | WAITING

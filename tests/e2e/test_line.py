@@ -41,7 +41,7 @@ def test_the_end_of_a_run_says_what_it_came_to(line: tuple[Project, str, Path]) 
     assert re.search(r"throughput: [\d.,]+ tok/s \(median of 3: [\d.,]+ to [\d.,]+\)", said)
     assert re.search(r"KV cache size: [\d,]+ tokens", said)
     assert re.search(r"start-up time: [\d.]+ s", said)
-    assert f"report: {run}/report/report.html" in said
+    assert f"report: runs/{run.name}/report/report.html" in said
     assert "synthetic, random weights of facebook/opt-125m" in said
 
 
