@@ -21,9 +21,9 @@ def labs(json: JsonOption = False) -> None:
         print_json(rows)
         return
     single, ready = ([row for row in rows if bool(row["varies"]) is varies] for varies in (False, True))
-    print_table(single, ["lab", "mode", "model", "what"])
+    print_table(single, ["lab", "mode", "model", "what"], cut=False)
     typer.echo("\nready studies, a run for each value (`labctl run LAB`):")
-    print_table(ready, ["lab", "needs", "what"])
+    print_table(ready, ["lab", "needs", "what"], cut=False)
 
 
 def _row(name: str, lab: dict[str, Any]) -> dict[str, Any]:

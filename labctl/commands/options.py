@@ -108,10 +108,18 @@ def table_lines(rows: list[dict[str, Any]], columns: list[str], limit: int, *, c
         return lines
     lines = _aligned([row[:-1] for row in [columns, *cells]])
     if max(map(_width, lines)) <= limit:
-        below = [f"    {row[-1]}" if row[-1] else "" for row in [columns, *cells]]
+        below = [_below(row[-1], limit) for row in [columns, *cells]]
         return [text for pair in zip(lines, below, strict=True) for text in pair if text]
     blocks = [_aligned([[name, cell] for name, cell in zip(columns, row, strict=True) if cell]) for row in cells]
     return [text for block in blocks for text in (*block, "")]
+
+
+def _below(text: str, limit: int) -> str:
+    """A cell on lines of its own, broken at blanks: a path or a name stays whole, to be copied."""
+    import textwrap
+
+    broken = textwrap.wrap(text, max(limit - 4, 1), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"    {part}" for part in broken)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

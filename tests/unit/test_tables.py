@@ -28,3 +28,10 @@ def test_a_table_that_may_be_cut_fits() -> None:
     lines = table_lines(ROWS, ["a", "b", "c"], 20, cut=True)
     assert max(map(len, lines)) == 20
     assert lines[1].endswith("…")
+
+
+def test_what_stands_below_is_broken_between_its_words() -> None:
+    rows = [{"a": "one", "b": "two words and /a/path/that/is/longer/than/the/terminal"}]
+    assert table_lines(rows, ["a", "b"], 20, cut=False) == [
+        "a", "    b", "one", "    two words and\n    /a/path/that/is/longer/than/the/terminal",
+    ]  # fmt: skip

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
+from typing import TYPE_CHECKING, NamedTuple
+
 from labctl.runner import rundir
-from labctl.runner.at_work import AT_WORK
+from labctl.runner.at_work import ASKED
 from labctl.runner.figures.figure import Figure, spread
 from labctl.runner.figures.resources import Sample, known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Bit -> name: nvml.h, nvmlClocksEventReason*; the last two stand in pynvml's nvmlClocksThrottleReason* alone.
 REASONS = {
@@ -24,34 +30,43 @@ REASONS = {
 # There was nothing to do, or somebody chose the clocks: neither is a card that could not go on.
 HARMLESS = ("gpu_idle", "applications_clocks_setting")
 _EXACT = 2**53  # integers below it are read from a text as they stand there
-_OF_SAMPLES = "of the samples while the engine worked"
+_WHILE = "while the engine worked"
+_OF_SAMPLES = f"of the samples {_WHILE}"
 _SILENT = "NVML does not say on this machine"
-# Figure, column of samples.csv, unit: median with least and greatest.
+# Figure, column of samples.csv, unit: median with least and greatest; which GPU of several is told of.
 _OVER_TIME = (
-    ("gpu_power", "power_w", "W"),
-    ("gpu_sm_clock", "sm_clock_mhz", "MHz"),
-    ("gpu_mem_clock", "mem_clock_mhz", "MHz"),
-    ("gpu_util", "gpu_util", "%"),
-    ("gpu_mem_util", "gpu_mem_util", "%"),
+    ("gpu_power", "power_w", "W", max, "greatest"),
+    ("gpu_sm_clock", "sm_clock_mhz", "MHz", min, "slowest"),
+    ("gpu_mem_clock", "mem_clock_mhz", "MHz", min, "slowest"),
+    ("gpu_util", "gpu_util", "%", min, "idlest"),
+    ("gpu_mem_util", "gpu_mem_util", "%", min, "idlest"),
 )
+_Cards = dict[float, list[Sample]]
+
+
+class _Rows(NamedTuple):
+    """Some rows of samples.csv: how many, and the lines of the first and of the last."""
+
+    count: int
+    first: int
+    last: int
 
 
 def gpu(sampled: list[Sample]) -> dict[str, Figure]:
-    """Of all samples of the GPUs that worked, in the phases of AT_WORK; {} where no GPU was sampled in one.
+    """Of the run's GPUs, in the phases of ASKED; {} where no GPU was sampled in one.
 
-    Medians with least and greatest, each over all samples of all these GPUs: ``gpu_power`` (W, of one GPU),
-    ``gpu_sm_clock``, ``gpu_mem_clock`` (MHz), ``gpu_util``, ``gpu_mem_util`` (% of the time in which a kernel ran, and
-    in which memory was read or written). ``peak_gpu_temperature`` (Celsius). ``gpu_throttled``: in how many of the
-    samples (%) something held the clocks back, and ``throttle_NAME`` the same of each reason that was ever set.
+    Each figure is of one GPU; where the run has several, of the worst of them, which its ``note`` names. Medians with
+    least and greatest: ``gpu_power`` (W), ``gpu_sm_clock``, ``gpu_mem_clock`` (MHz), ``gpu_util``, ``gpu_mem_util``
+    (% of the time in which a kernel ran, and in which memory was read or written). ``peak_gpu_temperature`` (Celsius).
+    ``gpu_throttled``: in how many of the samples (%) something held the clocks back, and ``throttle_NAME`` the same of
+    each reason that was ever set.
     """
-    working = _working(sampled)
-    if not working:
+    cards = _cards(sampled)
+    if not cards:
         return {}
-    named = ", ".join(sorted({f"{one.values['gpu']:.0f}" for one in working}))
-    note = f"GPU {named}, while the engine worked"
-    found = {name: _over_time(working, key, unit, note) for name, key, unit in _OVER_TIME}
-    found["peak_gpu_temperature"] = _hottest(working, note)
-    return {**found, **_held_back(working)}
+    found = {name: _over_time(cards, *how) for name, *how in _OVER_TIME}
+    found["peak_gpu_temperature"] = _hottest(cards)
+    return {**found, **_held_back(cards)}
 
 
 def names(mask: int) -> list[str]:
@@ -65,50 +80,90 @@ def whole_mask(value: float | None) -> int | None:
     return int(value) if value is not None and 0 <= value < _EXACT and value == int(value) else None
 
 
-def _working(sampled: list[Sample]) -> list[Sample]:
-    """Of GPUs that were busy at all: a host's other cards, idle, are no part of the run. All, where none was."""
-    rows = [one for one in sampled if one.phase in AT_WORK and one.values.get("gpu") is not None]
-    busy = {one.values["gpu"] for one in rows if one.values.get("gpu_util")}
-    return [one for one in rows if one.values["gpu"] in busy] if busy else rows
+def _cards(sampled: list[Sample]) -> _Cards:
+    """Samples at work of each of the run's GPUs; where these are not known, of all that were busy at all, else of all.
+
+    A host's other cards are no part of the run, whoever works on them.
+    """
+    rows = [one for one in sampled if one.phase in ASKED and one.gpu is not None]
+    chosen = {one.gpu for one in rows if one.ours} or {one.gpu for one in rows if one.gpu_util}
+    cards: dict[float, list[Sample]] = {}
+    for one in rows:
+        if one.gpu is not None and (not chosen or one.gpu in chosen):
+            cards.setdefault(one.gpu, []).append(one)
+    return dict(sorted(cards.items()))
 
 
-def _over_time(working: list[Sample], key: str, unit: str, note: str) -> Figure:
-    values = known(working, key)
-    if not values:
+def _which(cards: _Cards, card: float, how: str) -> str:
+    return f"GPU {card:.0f}" + (f", the {how} of {len(cards)}" if len(cards) > 1 else "")
+
+
+def _over_time(cards: _Cards, key: str, unit: str, worst: Callable[..., float], how: str) -> Figure:
+    told = {card: values for card, rows in cards.items() if (values := known(rows, key))}
+    if not told:
         return Figure(value=None, unit=unit, n=0, note=_SILENT)
-    return spread([value for value, _ in values], unit, [_lines([line for _, line in values])], note)
+    card = worst(told, key=lambda one: statistics.median(value for value, _ in told[one]))
+    lines = [line for _, line in told[card]]
+    note = f"{_which(cards, card, how)}, {_WHILE}"
+    return spread([value for value, _ in told[card]], unit, [_span(min(lines), max(lines))], note)
 
 
-def _hottest(working: list[Sample], note: str) -> Figure:
-    values = known(working, "temp_c")
-    if not values:
+def _hottest(cards: _Cards) -> Figure:
+    told = {card: values for card, rows in cards.items() if (values := known(rows, "temp_c"))}
+    if not told:
         return Figure(value=None, unit="°C", n=0, note=_SILENT)
-    value, line = max(values)
-    return Figure(value=value, unit="°C", n=len(values), sources=[f"{rundir.SAMPLES}:{line}"], note=note)
+    peaks = {card: max(values) for card, values in told.items()}
+    card = max(peaks, key=lambda one: peaks[one][0])
+    value, line = peaks[card]
+    note = f"{_which(cards, card, 'hottest')}, {_WHILE}"
+    return Figure(value=value, unit="°C", n=len(told[card]), sources=[f"{rundir.SAMPLES}:{line}"], note=note)
 
 
-def _held_back(working: list[Sample]) -> dict[str, Figure]:
-    masks = [(mask, line) for value, line in known(working, "throttle") if (mask := whole_mask(value)) is not None]
-    if not masks:
+def _held_back(cards: _Cards) -> dict[str, Figure]:
+    """What held the clocks back, and each reason by itself: each of the GPU with the greatest share of it."""
+    told = {card: masks for card, rows in cards.items() if (masks := _masks(rows))}
+    if not told:
         return {"gpu_throttled": Figure(value=None, unit="%", n=0, note=_SILENT)}
-    told = [(names(mask), line) for mask, line in masks]
-    seen = [*REASONS.values(), *sorted({name for found, _ in told for name in found} - set(REASONS.values()))]
-    lines = {name: [line for found, line in told if name in found] for name in seen}
-    shares = {name: _share(where, len(told)) for name, where in lines.items() if where}
-    held = [line for found, line in told if not set(found) <= set(HARMLESS)]
-    why = "; ".join(f"{name} in {one.value} %" for name, one in shares.items() if name not in HARMLESS)
-    whole = _share(held, len(told))
-    whole.note = why or whole.note
-    whole.sources = [_lines(held or [line for _, line in told])]
-    return {"gpu_throttled": whole, **{f"throttle_{name}": one for name, one in shares.items()}}
+    ever = {name for masks in told.values() for mask in masks for name in names(mask)}
+    seen = [name for name in REASONS.values() if name in ever] + sorted(ever - set(REASONS.values()))
+    shares = {name: _greatest(told, {name}) for name in seen}
+    harmful = [name for name in seen if name not in HARMLESS]
+    card, whole = _greatest(told, set(harmful))
+    if harmful:
+        whole.note = "; ".join(_why(name, *shares[name], of=card) for name in harmful)
+        whole.note = f"{_which(cards, card, 'most held back')}: {whole.note}" if len(cards) > 1 else whole.note
+    elif len(cards) > 1:
+        whole.note = f"on none of {len(cards)} GPUs, {_OF_SAMPLES}"
+    for name, (where, one) in shares.items():
+        one.note = f"{_which(cards, where, name)}, {one.note}" if len(cards) > 1 else one.note
+    return {"gpu_throttled": whole, **{f"throttle_{name}": one for name, (_, one) in shares.items()}}
 
 
-def _share(lines: list[int], count: int) -> Figure:
-    """Percent of the samples; ``sources`` are the rows from the first one on, to the last."""
-    value = round(100 * len(lines) / count, 1)
-    return Figure(value=value, unit="%", n=count, sources=[_lines(lines)] if lines else [], note=_OF_SAMPLES)
+def _why(name: str, card: float, share: Figure, *, of: float) -> str:
+    return f"{name} in {share.value} %" + (f" of GPU {card:.0f}'s" if card != of else "")
 
 
-def _lines(lines: list[int]) -> str:
-    first, last = min(lines), max(lines)
+def _masks(rows: list[Sample]) -> dict[int, _Rows]:
+    """Rows of each mask that was told."""
+    found: dict[int, _Rows] = {}
+    for value, line in known(rows, "throttle"):
+        if (mask := whole_mask(value)) is not None:
+            count, first, _ = found.get(mask, (0, line, line))
+            found[mask] = _Rows(count + 1, first, line)
+    return found
+
+
+def _greatest(told: dict[float, dict[int, _Rows]], reasons: set[str]) -> tuple[float, Figure]:
+    """The GPU with the greatest share (%) of samples with one of these reasons, and the share with its rows."""
+    held = {card: [masks[one] for one in masks if reasons & set(names(one))] for card, masks in told.items()}
+    counts = {card: sum(one.count for one in masks.values()) for card, masks in told.items()}
+    shares = {card: sum(one.count for one in held[card]) / counts[card] for card in told}
+    card = max(shares, key=lambda one: shares[one])
+    rows = held[card] or list(told[card].values())
+    place = _span(min(one.first for one in rows), max(one.last for one in rows))
+    value = round(100 * shares[card], 1)
+    return card, Figure(value=value, unit="%", n=counts[card], sources=[place], note=_OF_SAMPLES)
+
+
+def _span(first: int, last: int) -> str:
     return f"{rundir.SAMPLES}:{first}" + (f"-{last}" if last > first else "")
