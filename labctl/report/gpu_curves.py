@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from labctl.report.curves import POINTS, Curve, gpus, point
+from labctl.report.curves import POINTS, Curve, point
 from labctl.runner.figures.gpu import HARMLESS, names, whole_mask
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PANELS = (
     ("busy, %", "gpu_util"), ("power, W", "power_w"), ("SM clock, MHz", "sm_clock_mhz"), ("temp., °C", "temp_c"),
 )  # fmt: skip
+DRAWN = 8  # GPUs, as many as there are colours
 REASONS = 12  # rows of what held the clocks back
 _APART = 1 / POINTS  # of the whole time: what lies closer is drawn as one
 
@@ -36,8 +37,18 @@ class Held(NamedTuple):
     bars: list[tuple[float, float]]
 
 
+def gpus(samples: Sequence[Sample]) -> list[str]:
+    """Name the GPUs that were sampled in the order of their numbers; one whose name is not plain is left out."""
+    found = {str(sample["gpu"]) for sample in samples}
+    return sorted(filter(_plain, found), key=lambda name: (not name.isdecimal(), len(name) * name.isdecimal(), name))
+
+
+def _plain(name: str) -> bool:
+    return name.isascii() and name.isalnum()
+
+
 def panels(samples: Sequence[Sample]) -> list[Panel]:
-    """Quantities that some GPU told; empty where none was sampled."""
+    """Quantities that some GPU told, of the first DRAWN GPUs; empty where none was sampled."""
     of_gpus = _by_gpu(samples)
     found = [
         Panel(label, [Curve(f"GPU {gpu}", _points(rows, key)) for gpu, rows in of_gpus.items()])
@@ -47,7 +58,7 @@ def panels(samples: Sequence[Sample]) -> list[Panel]:
 
 
 def held_back(samples: Sequence[Sample]) -> list[Held]:
-    """Each reason but the harmless ones on each GPU where it was ever set, in the order of NVML's bits."""
+    """Each reason but the harmless ones on each drawn GPU where it was ever set, in the order of NVML's bits."""
     found: dict[int, list[Held]] = {}
     for place, rows in enumerate(_by_gpu(samples).values()):
         masks = [(time, mask) for row in rows if (time := _time(row)) is not None and (mask := _mask(row)) is not None]
@@ -62,7 +73,7 @@ def held_back(samples: Sequence[Sample]) -> list[Held]:
 
 
 def _by_gpu(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    return {gpu: [sample for sample in samples if sample["gpu"] == gpu] for gpu in gpus(samples)}
+    return {gpu: [sample for sample in samples if sample["gpu"] == gpu] for gpu in gpus(samples)[:DRAWN]}
 
 
 def _points(rows: Sequence[Sample], key: str) -> list[tuple[float, float]]:

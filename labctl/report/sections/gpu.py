@@ -9,7 +9,7 @@ from labctl.report.amounts import number
 from labctl.report.blocks import Plot, Section, cell, table
 from labctl.report.curves import spans
 from labctl.report.draw import gpu as draw
-from labctl.report.gpu_curves import held_back, panels
+from labctl.report.gpu_curves import DRAWN, gpus, held_back, panels
 from labctl.report.text import line
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ OVER_TIME = (
     ("gpu_mem_util", "memory busy (read or written), %"),
 )
 HOTTEST = ("peak_gpu_temperature", "temperature, °C")
+WHILE = ", while the engine worked"
+EACH = "Each of the GPU that it names, while the engine worked."
 ANY = "anything but idleness and clocks that somebody chose"
 REASONS = 20
 REASON = re.compile(r"throttle_([a-z0-9_]{1,60})")
@@ -49,26 +51,36 @@ def section(shown: Shown) -> Section | None:
         blocks.append(table(("clocks held back by", "of the samples"), rows, numeric=(1,)))
     held = held_back(samples)
     if drawn := draw.over_time(panels(samples), held, spans(shown.run.record.phases)):
-        caption = f"{PLOT} {STRIP}" if held else PLOT
+        count = len(gpus(samples))
+        fewer = f"The first {DRAWN} of {count} GPUs are drawn." if count > DRAWN else ""
+        caption = " ".join(filter(None, (PLOT, STRIP if held else "", fewer)))
         blocks.append(Plot("gpu", drawn, "GPU load, power, clock and temperature over time", caption))
     return Section("gpu", "GPU over time", tuple(blocks)) if blocks else None
 
 
 def _of_which(shown: Shown) -> str:
-    """The GPUs that the figures are of, as the record says of the first of them that is known."""
-    notes = (shown.figure(name) for name, _ in (*OVER_TIME, HOTTEST))
-    return next((line(told.get("note"), 120) for told in notes if told.get("value") is not None), "")
+    """The GPU that the figures are of, as the record says; where it is not one, each row names its own."""
+    notes = _notes(shown)
+    return next(iter(notes.values())) if len(set(notes.values())) == 1 else EACH if notes else ""
+
+
+def _notes(shown: Shown) -> dict[str, str]:
+    """What the record says of each figure that is known."""
+    told = {name: shown.figure(name) for name, _ in (*OVER_TIME, HOTTEST)}
+    return {name: line(one.get("note"), 120) for name, one in told.items() if one.get("value") is not None}
 
 
 def _over_time(shown: Shown) -> list[list[Cell]]:
-    """Median, least and greatest of what the record has."""
-    rows = []
-    for name, label in OVER_TIME:
+    """Median, least and greatest of what the record has; with the GPU where the figures are of several."""
+    notes, rows = _notes(shown), []
+    several = len(set(notes.values())) > 1
+    for name, label in (*OVER_TIME, HOTTEST):
         if told := shown.figure(name):
-            rows.append([cell(label), *(_cell(shown, told, key) for key in ("value", "low", "high", "n"))])
-    if told := shown.figure(HOTTEST[0]):
-        ends = _cell(shown, told, "value"), _cell(shown, told, "n")
-        rows.append([cell(HOTTEST[1]), cell(None), cell(None), *ends])
+            ends = [_cell(shown, told, key) for key in ("value", "low", "high", "n")]
+            if name == HOTTEST[0]:
+                ends = [cell(None), cell(None), ends[0], ends[-1]]
+            of = f" ({notes[name].removesuffix(WHILE)})" if several and name in notes else ""
+            rows.append([cell(label + of), *ends])
     return rows
 
 
@@ -82,4 +94,5 @@ def _reasons(shown: Shown) -> list[list[Cell]]:
     """In how many of the samples something held the clocks back; then each reason that was ever set."""
     known = [("gpu_throttled", ANY)] if shown.figure("gpu_throttled") else []
     known += [(found[0], line(found[1].replace("_", " "), 60)) for found in shown.named(REASON)][:REASONS]
-    return [[cell(label), shown.cell(name)] for name, label in known]
+    several = len(set(_notes(shown).values())) > 1  # each share is of another GPU then, which its note names
+    return [[cell(label), shown.cell(name, note=several)] for name, label in known]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from labctl.runner import rundir
 from labctl.runner.at_work import ASKED
 from labctl.runner.figures.figure import Figure, spread
 from labctl.runner.figures.resources import Sample, known
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Bit -> name: nvml.h, nvmlClocksEventReason*; the last two stand in pynvml's nvmlClocksThrottleReason* alone.
 REASONS = {
@@ -32,14 +29,15 @@ HARMLESS = ("gpu_idle", "applications_clocks_setting")
 _EXACT = 2**53  # integers below it are read from a text as they stand there
 _WHILE = "while the engine worked"
 _OF_SAMPLES = f"of the samples {_WHILE}"
+_MOST = "greatest"
 _SILENT = "NVML does not say on this machine"
-# Figure, column of samples.csv, unit: median with least and greatest; which GPU of several is told of.
+# Figure, column of samples.csv, unit: median with least and greatest; what the worst of several GPUs is called.
 _OVER_TIME = (
-    ("gpu_power", "power_w", "W", max, "greatest"),
-    ("gpu_sm_clock", "sm_clock_mhz", "MHz", min, "slowest"),
-    ("gpu_mem_clock", "mem_clock_mhz", "MHz", min, "slowest"),
-    ("gpu_util", "gpu_util", "%", min, "idlest"),
-    ("gpu_mem_util", "gpu_mem_util", "%", min, "idlest"),
+    ("gpu_power", "power_w", "W", _MOST),
+    ("gpu_sm_clock", "sm_clock_mhz", "MHz", "slowest"),
+    ("gpu_mem_clock", "mem_clock_mhz", "MHz", "slowest"),
+    ("gpu_util", "gpu_util", "%", "idlest"),
+    ("gpu_mem_util", "gpu_mem_util", "%", "idlest"),
 )
 _Cards = dict[float, list[Sample]]
 
@@ -47,7 +45,7 @@ _Cards = dict[float, list[Sample]]
 class _Rows(NamedTuple):
     """Some rows of samples.csv: how many, and the lines of the first and of the last."""
 
-    count: int
+    many: int
     first: int
     last: int
 
@@ -64,7 +62,7 @@ def gpu(sampled: list[Sample]) -> dict[str, Figure]:
     cards = _cards(sampled)
     if not cards:
         return {}
-    found = {name: _over_time(cards, *how) for name, *how in _OVER_TIME}
+    found = {name: _over_time(cards, key, unit, how) for name, key, unit, how in _OVER_TIME}
     found["peak_gpu_temperature"] = _hottest(cards)
     return {**found, **_held_back(cards)}
 
@@ -98,11 +96,12 @@ def _which(cards: _Cards, card: float, how: str) -> str:
     return f"GPU {card:.0f}" + (f", the {how} of {len(cards)}" if len(cards) > 1 else "")
 
 
-def _over_time(cards: _Cards, key: str, unit: str, worst: Callable[..., float], how: str) -> Figure:
+def _over_time(cards: _Cards, key: str, unit: str, how: str) -> Figure:
     told = {card: values for card, rows in cards.items() if (values := known(rows, key))}
     if not told:
         return Figure(value=None, unit=unit, n=0, note=_SILENT)
-    card = worst(told, key=lambda one: statistics.median(value for value, _ in told[one]))
+    medians = {card: statistics.median(value for value, _ in values) for card, values in told.items()}
+    card = (max if how == _MOST else min)(medians, key=lambda one: medians[one])
     lines = [line for _, line in told[card]]
     note = f"{_which(cards, card, how)}, {_WHILE}"
     return spread([value for value, _ in told[card]], unit, [_span(min(lines), max(lines))], note)
@@ -134,8 +133,8 @@ def _held_back(cards: _Cards) -> dict[str, Figure]:
         whole.note = f"{_which(cards, card, 'most held back')}: {whole.note}" if len(cards) > 1 else whole.note
     elif len(cards) > 1:
         whole.note = f"on none of {len(cards)} GPUs, {_OF_SAMPLES}"
-    for name, (where, one) in shares.items():
-        one.note = f"{_which(cards, where, name)}, {one.note}" if len(cards) > 1 else one.note
+    for where, one in shares.values():
+        one.note = f"{_which(cards, where, 'most held back')}, {one.note}" if len(cards) > 1 else one.note
     return {"gpu_throttled": whole, **{f"throttle_{name}": one for name, (_, one) in shares.items()}}
 
 
@@ -148,16 +147,16 @@ def _masks(rows: list[Sample]) -> dict[int, _Rows]:
     found: dict[int, _Rows] = {}
     for value, line in known(rows, "throttle"):
         if (mask := whole_mask(value)) is not None:
-            count, first, _ = found.get(mask, (0, line, line))
-            found[mask] = _Rows(count + 1, first, line)
+            many, first, _ = found.get(mask, (0, line, line))
+            found[mask] = _Rows(many + 1, first, line)
     return found
 
 
 def _greatest(told: dict[float, dict[int, _Rows]], reasons: set[str]) -> tuple[float, Figure]:
     """The GPU with the greatest share (%) of samples with one of these reasons, and the share with its rows."""
     held = {card: [masks[one] for one in masks if reasons & set(names(one))] for card, masks in told.items()}
-    counts = {card: sum(one.count for one in masks.values()) for card, masks in told.items()}
-    shares = {card: sum(one.count for one in held[card]) / counts[card] for card in told}
+    counts = {card: sum(one.many for one in masks.values()) for card, masks in told.items()}
+    shares = {card: sum(one.many for one in held[card]) / counts[card] for card in told}
     card = max(shares, key=lambda one: shares[one])
     rows = held[card] or list(told[card].values())
     place = _span(min(one.first for one in rows), max(one.last for one in rows))

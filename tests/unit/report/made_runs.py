@@ -245,7 +245,8 @@ def gpus(folder: Path, masks: Sequence[int] = (0, 4, 68, 2), **told: Any) -> Pat
         passes += [{"t": 33.0 + 6 * number, "event": "begin", **about}]
         passes += [{"t": 39.0 + 6 * number, "event": "end", **about, **counted}]
     files: dict[str, str | bytes] = {"events.jsonl": lines(passes), "samples.csv": "\n".join(rows) + "\n"}
-    return make(folder, {"kind": "prompts", "prompts": ["a"]}, files, **told)
+    asked = {"engine": {"tensor_parallel_size": 2}}
+    return make(folder, {"kind": "prompts", "prompts": ["a"]}, files, **{"spec": asked, **told})
 
 
 KINDS = (server, hold, batches, serve_bench, batching, parameters, span, gpus)

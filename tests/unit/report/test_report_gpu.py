@@ -11,7 +11,7 @@ import pytest
 
 from labctl.report import banners, load
 from labctl.report.curves import POINTS
-from labctl.report.gpu_curves import REASONS, held_back, panels
+from labctl.report.gpu_curves import DRAWN, REASONS, gpus, held_back, panels
 from labctl.report.page import build
 from labctl.runner import rundir
 from tests.unit.report import made_runs
@@ -42,12 +42,12 @@ def test_a_run_with_gpus_shows_them_beside_the_memory(tmp_path: Path) -> None:
     headings = re.findall(r"<h2 id=\"[\w-]+\">([^<]+)</h2>", html)
     assert headings.index("GPU over time") == headings.index("Memory and load over time") + 1
     said = words(page)
-    assert "GPU 0, 1, while the engine worked" in said
-    assert "power of one GPU, W 689.5 660 719 120" in said
-    assert "SM clock, MHz 1,890 1,861 1,920 120" in said
-    assert "temperature, °C — — 61 120" in said
-    assert "hw thermal slowdown 12.50 % n = 120" in said
-    assert "applications clocks setting 12.50 % n = 120" in said
+    assert "Each of the GPU that it names, while the engine worked." in said
+    assert "power of one GPU, W (GPU 0, the greatest of 2) 689.5 660 719 60" in said
+    assert "SM clock, MHz (GPU 0, the slowest of 2) 1,890 1,861 1,920 60" in said
+    assert "temperature, °C (GPU 1, the hottest of 2) — — 61 60" in said
+    assert "hw thermal slowdown 25 % n = 60 · GPU 1, the most held back of 2" in said
+    assert "applications clocks setting 25 % n = 60" in said
     assert "GPU 2" in said
     drawn = (page.parent / "gpu.svg").read_text(encoding="utf-8")
     for text in ("busy, %", "power, W", "SM clock, MHz", "temp., °C", "sw power", "hw thermal", "generate"):
@@ -104,7 +104,7 @@ def test_what_held_the_clocks_back_is_said_at_the_top(
 
 def test_the_banner_names_the_reasons(tmp_path: Path) -> None:
     (banner,) = banners.banners(load.read(made_runs.gpus(tmp_path / "run", (0, 72))))
-    assert "hw_slowdown in 25.0 %; hw_thermal_slowdown in 25.0 %." in banner.texts[0]
+    assert "GPU 1, the most held back of 2: hw_slowdown in 50.0 %; hw_thermal_slowdown in 50.0 %." in banner.texts[0]
 
 
 def test_a_curve_for_each_gpu_and_no_panel_that_none_told() -> None:
@@ -115,6 +115,30 @@ def test_a_curve_for_each_gpu_and_no_panel_that_none_told() -> None:
     assert [(curve.label, len(curve.points)) for curve in found["power, W"]] == [("GPU 0", 0), ("GPU 1", 3)]
     assert found["busy, %"][0].points == [(0.0, 50.0), (0.2, 50.0), (0.4, 50.0)]
     assert panels([sample(0.0, "", gpu_util=50.0)]) == []
+
+
+def test_of_many_gpus_the_first_by_number_are_drawn() -> None:
+    rows = [sample(t / 5, str(gpu), gpu_util=50.0, throttle=4.0) for t in range(2) for gpu in range(15, -1, -1)]
+    assert gpus([*rows, sample(0.0, "MIG"), sample(0.0, "<b>")]) == [*map(str, range(16)), "MIG"]
+    ((_, curves),) = panels(rows)
+    assert [curve.label for curve in curves] == [f"GPU {gpu}" for gpu in range(DRAWN)]
+    assert [one.place for one in held_back(rows)] == list(range(DRAWN))
+
+
+@pytest.mark.parametrize(("count", "said"), [(8, False), (16, True)])
+def test_gpus_that_are_not_drawn_are_told_of(tmp_path: Path, count: int, said: bool) -> None:  # noqa: FBT001
+    run = made_runs.gpus(tmp_path / "run")
+    head, *rows = (run / rundir.SAMPLES).read_text(encoding="utf-8").splitlines()
+    ours = [row.split(",") for row in rows if row.split(",")[2] == "0"]
+    many = [",".join([*row[:2], str(gpu), *row[3:]]) for row in ours for gpu in range(count)]
+    (run / rundir.SAMPLES).write_text("\n".join([head, *many]), encoding="utf-8")
+    assert ("The first 8 of 16 GPUs are drawn." in words(build(run))) is said
+
+
+def test_figures_of_one_gpu_name_it_once(tmp_path: Path) -> None:
+    said = words(build(made_runs.gpus(tmp_path / "run", spec={})))
+    assert "GPU 0, while the engine worked" in said
+    assert "power of one GPU, W 689.5" in said
 
 
 def test_a_long_curve_keeps_its_dip_and_its_peak() -> None:
