@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 GIB = 2.0**30
 POINTS = 900  # drawn of one curve; of a longer one the highest sample of each bucket
+DRAWN = 8  # GPUs, as many as there are colours
 LONGEST = 1e8  # seconds; what lies beyond is no time
 LARGEST = 1e18  # bytes; what lies beyond is no amount
 
@@ -49,7 +50,7 @@ def spans(phases: Sequence[dict[str, Any]]) -> list[Span]:
 def memory_curves(samples: Sequence[Sample]) -> list[Curve]:
     """Memory in GiB: of each GPU and of the run; without a GPU also what the machine has left."""
     curves = []
-    for gpu in gpus(samples):
+    for gpu in gpus(samples)[:DRAWN]:
         rows = [sample for sample in samples if sample["gpu"] == gpu]
         curves.append(_curve(f"GPU {gpu} used", rows, "gpu_mem_used", GIB))
         curves.append(_curve(f"GPU {gpu} total", rows, "gpu_mem_total", GIB, dashed=True))
@@ -64,16 +65,20 @@ def load_curves(samples: Sequence[Sample]) -> list[Curve]:
     """Load in percent: of each GPU, of the CPU."""
     curves = [
         _curve(f"GPU {gpu} busy", [sample for sample in samples if sample["gpu"] == gpu], "gpu_util", 1.0)
-        for gpu in gpus(samples)
+        for gpu in gpus(samples)[:DRAWN]
     ]
     curves.append(_curve("CPU", _once(samples), "cpu", 1.0))
     return [curve for curve in curves if curve.points]
 
 
 def gpus(samples: Sequence[Sample]) -> list[str]:
-    """Name the first eight GPUs that were sampled; one whose name is not plain is left out."""
-    names = {str(sample["gpu"]) for sample in samples}
-    return sorted(name for name in names if name.isascii() and name.isalnum())[:8]
+    """Name the GPUs that were sampled in the order of their numbers; one whose name is not plain is left out."""
+    found = {str(sample["gpu"]) for sample in samples}
+    return sorted(filter(_plain, found), key=lambda name: (not name.isdecimal(), len(name) * name.isdecimal(), name))
+
+
+def _plain(name: str) -> bool:
+    return name.isascii() and name.isalnum()
 
 
 def _once(samples: Sequence[Sample]) -> list[Sample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from labctl.report.curves import POINTS, Curve, point
+from labctl.report.curves import DRAWN, POINTS, Curve, gpus, point
 from labctl.runner.figures.gpu import HARMLESS, names, whole_mask
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 PANELS = (
     ("busy, %", "gpu_util"), ("power, W", "power_w"), ("SM clock, MHz", "sm_clock_mhz"), ("temp., °C", "temp_c"),
 )  # fmt: skip
-DRAWN = 8  # GPUs, as many as there are colours
 REASONS = 12  # rows of what held the clocks back
 _APART = 1 / POINTS  # of the whole time: what lies closer is drawn as one
 
@@ -35,16 +34,6 @@ class Held(NamedTuple):
     reason: str
     place: int
     bars: list[tuple[float, float]]
-
-
-def gpus(samples: Sequence[Sample]) -> list[str]:
-    """Name the GPUs that were sampled in the order of their numbers; one whose name is not plain is left out."""
-    found = {str(sample["gpu"]) for sample in samples}
-    return sorted(filter(_plain, found), key=lambda name: (not name.isdecimal(), len(name) * name.isdecimal(), name))
-
-
-def _plain(name: str) -> bool:
-    return name.isascii() and name.isalnum()
 
 
 def panels(samples: Sequence[Sample]) -> list[Panel]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.report.amounts import number
 from labctl.report.blocks import Plot, Section, cell, table
-from labctl.report.curves import spans
+from labctl.report.curves import DRAWN, gpus, spans
 from labctl.report.draw import gpu as draw
-from labctl.report.gpu_curves import DRAWN, gpus, held_back, panels
+from labctl.report.gpu_curves import held_back, panels
 from labctl.report.text import line
 
 if TYPE_CHECKING:

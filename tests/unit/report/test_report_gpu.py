@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labctl.report import banners, load
-from labctl.report.curves import POINTS
-from labctl.report.gpu_curves import DRAWN, REASONS, gpus, held_back, panels
+from labctl.report.curves import DRAWN, POINTS, gpus
+from labctl.report.gpu_curves import REASONS, held_back, panels
 from labctl.report.page import build
 from labctl.runner import rundir
 from tests.unit.report import made_runs
