@@ -58,7 +58,8 @@ def _cold(golden: Golden, language: str) -> str:
     """A first start of the model; what other models had left in the caches is said beside it."""
     found = next(row for row in events.read(golden.run.path) if row["event"] == "compile_cache")
     kept = word("kept", language).format(found["before"], found["after"]) if found["before"] else ""
-    return (shown.median([golden.amount("startup") or 0.0]) if golden.amount("startup") else DASH) + kept
+    startup = golden.amount("startup")
+    return shown.median([] if startup is None else [startup]) + kept
 
 
 def _warm(column: Column) -> str:
